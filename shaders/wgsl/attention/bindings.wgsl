@@ -1,0 +1,73 @@
+// What every attention kernel reads. Rows: the `group` heads that share a kv head stand beside each other, so row r of
+// (sequence, kv head) is token r / group and output head kv_head * group + r % group, and K and V serve the whole group.
+#import shared/grid
+
+struct AttentionParams {
+    batch: u32,         // sequences
+    query_tokens: u32,  // of one sequence; of the longest when PACKED
+    tokens: u32,        // keys of one sequence; with LENGTHS the capacity of the cache
+    query_heads: u32,
+    kv_heads: u32,
+    group: u32,         // output heads per kv head
+    q_offset: i32,      // position of the first query row
+    align_end: u32,     // 1: the last query row stands at the last key instead
+    left: i32,          // key s is visible to position t where t - left <= s <= t + right
+    right: i32,
+    scale: f32,
+    row_tiles: u32,     // tiles of rows of one (sequence, kv head)
+    splits: u32,        // ranges of keys, one workgroup each (decode)
+    split_tokens: u32,  // keys of one range
+}
+
+@group(0) @binding(1) var<uniform> params: AttentionParams;
+@group(0) @binding(2) var<storage, read> query: array<{QUERY_TYPE}>;   // [batch, query_tokens, query_heads, head_dim]
+@group(0) @binding(3) var<storage, read> key: array<{KEY_TYPE}>;       // [batch, tokens, kv_heads, head_dim]
+@group(0) @binding(4) var<storage, read> value: array<{VALUE_TYPE}>;   // [batch, tokens, kv_heads, value_dim]
+#if KEY_BIAS
+@group(0) @binding(5) var<storage, read> key_bias: array<f32>;         // [batch, tokens], added to the logits
+#endif
+#if KEY_MASK
+@group(0) @binding(6) var<storage, read> key_mask: array<u32>;         // [batch, tokens], 1 = visible
+#endif
+#if PACKED || LENGTHS
+@group(0) @binding(7) var<storage, read> sequences: array<u32>;        // PACKED: cu_seqlens of queries, then of keys; LENGTHS: keys per sequence
+#endif
+
+// Rows [query_start, +query_count) of `query` and [key_start, +key_count) of `key` belong together.
+struct Sequence {
+    query_start: u32,
+    query_count: u32,
+    key_start: u32,
+    key_count: u32,
+    q_offset: i32,
+}
+
+fn sequence_at(batch: u32) -> Sequence {
+    var s: Sequence;
+#if PACKED
+    s.query_start = sequences[batch];
+    s.query_count = sequences[batch + 1u] - s.query_start;
+    s.key_start = sequences[params.batch + 1u + batch];
+    s.key_count = sequences[params.batch + 2u + batch] - s.key_start;
+#else
+    s.query_start = batch * params.query_tokens;
+    s.query_count = params.query_tokens;
+    s.key_start = batch * params.tokens;
+#if LENGTHS
+    s.key_count = min(sequences[batch], params.tokens);
+#else
+    s.key_count = params.tokens;
+#endif
+#endif
+    s.q_offset = select(params.q_offset, i32(s.key_count) - i32(s.query_count), params.align_end == 1u);
+    return s;
+}
+
+// Logits are kept in base 2. A masked key has MASKED, a running maximum starts at FLOOR: exp2(MASKED - FLOOR) is 0, so
+// a row without a visible key sums to 0 without a branch, and no infinity is ever formed.
+const LOG2_E = 1.4426950408889634;
+const LN_2 = 0.6931471805599453;
+const MASKED = -1.0e30;
+const FLOOR = -1.0e29;
+// The lse of a row without a visible key; the host turns it into -inf.
+const EMPTY_LSE = -1.0e30;
