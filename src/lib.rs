@@ -1,1 +1,21 @@
-//! x
+//! WGSL compute kernels for efficient inference, scheduled on native GPUs and in browsers.
+
+#![warn(missing_docs)]
+
+pub mod error;
+mod gpu;
+pub mod kernels;
+pub mod models;
+pub mod run;
+mod schedule;
+mod tensor;
+pub mod twins;
+mod variant;
+
+pub use error::{Error, Result};
+pub use gpu::{Gpu, GpuOptions, Recovered, TensorInfo, adapters};
+pub use schedule::{Clock, Cost, Plan, PlanReport, Progress, Schedule, StepTime, no_progress};
+pub use tensor::{Dtype, Element, Tensor};
+pub use variant::{Variant, VariantKind};
+
+pub use wgpu;

@@ -1,0 +1,257 @@
+//! Pictures as kernels see them: [height, width, 3] values in [0, 1].
+
+use std::io::Cursor;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use image::imageops::FilterType;
+use image::{DynamicImage, ImageDecoder, ImageReader, Rgb32FImage, RgbImage};
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64;
+
+/// An RGB picture in row order, [height, width, 3]. A file gives values in [0, 1]; noise may leave that range,
+/// and saving clamps to it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Photo {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// [height, width, 3].
+    pub pixels: Vec<f32>,
+}
+
+impl Photo {
+    /// Reads a PNG or JPEG file, turned upright as its metadata says. Grey becomes RGB; alpha is dropped.
+    pub fn load(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Self::decode(&bytes).with_context(|| format!("{} is not a PNG or JPEG picture", path.display()))
+    }
+
+    /// The same from the bytes of a file.
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut decoder = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?.into_decoder()?;
+        let orientation = decoder.orientation()?;
+        let mut picture = DynamicImage::from_decoder(decoder)?;
+        picture.apply_orientation(orientation);
+        Ok(Self::from_image(picture.into_rgb32f()))
+    }
+
+    /// A picture from 8-bit values [height, width, 3].
+    pub fn from_u8(height: usize, width: usize, values: &[u8]) -> Result<Self> {
+        let pixels = values.iter().map(|&value| f32::from(value) / 255.0).collect();
+        Self::from_pixels(height, width, pixels)
+    }
+
+    /// A picture from values [height, width, 3].
+    pub fn from_pixels(height: usize, width: usize, pixels: Vec<f32>) -> Result<Self> {
+        ensure!(
+            height > 0 && width > 0 && pixels.len() == height * width * 3,
+            "a picture of {height} x {width} holds {} values, found {}",
+            height * width * 3,
+            pixels.len()
+        );
+        Ok(Self { height, width, pixels })
+    }
+
+    /// A picture from planes [3, height, width], the layout of model outputs.
+    pub fn from_planes(height: usize, width: usize, planes: &[f32]) -> Result<Self> {
+        let plane = height * width;
+        ensure!(
+            planes.len() == 3 * plane,
+            "planes of {height} x {width} hold {} values, found {}",
+            3 * plane,
+            planes.len()
+        );
+        let pixels = (0..3 * plane).map(|i| planes[i % 3 * plane + i / 3]).collect();
+        Self::from_pixels(height, width, pixels)
+    }
+
+    /// The values as planes [3, height, width], the layout of model inputs.
+    pub fn planes(&self) -> Vec<f32> {
+        let plane = self.height * self.width;
+        (0..3 * plane).map(|i| self.pixels[i % plane * 3 + i / plane]).collect()
+    }
+
+    /// The values rounded to 8 bits, [height, width, 3].
+    pub fn to_u8(&self) -> Vec<u8> {
+        self.pixels.iter().map(|value| (value.clamp(0.0, 1.0) * 255.0).round() as u8).collect()
+    }
+
+    /// The rectangle of `height` x `width` whose first pixel is at (`top`, `left`).
+    pub fn crop(&self, top: usize, left: usize, height: usize, width: usize) -> Result<Self> {
+        ensure!(
+            top + height <= self.height && left + width <= self.width,
+            "a crop of {height} x {width} at ({top}, {left}) leaves the picture of {} x {}",
+            self.height,
+            self.width
+        );
+        let row = |y: usize| &self.pixels[(y * self.width + left) * 3..][..width * 3];
+        Self::from_pixels(height, width, (top..top + height).flat_map(row).copied().collect())
+    }
+
+    /// The largest rectangle from the middle whose sides are multiples of `multiple`.
+    pub fn crop_to_multiple(&self, multiple: usize) -> Result<Self> {
+        ensure!(multiple > 0, "the sides of a crop cannot be multiples of 0");
+        let [height, width] = [self.height, self.width].map(|side| side / multiple * multiple);
+        self.crop((self.height - height) / 2, (self.width - width) / 2, height, width)
+    }
+
+    /// The picture resampled to `height` x `width` with a Lanczos filter (it averages when it shrinks).
+    pub fn resize(&self, height: usize, width: usize) -> Result<Self> {
+        ensure!(height > 0 && width > 0, "a picture cannot be resized to {height} x {width}");
+        let (from_width, from_height) = (u32::try_from(self.width)?, u32::try_from(self.height)?);
+        let picture = Rgb32FImage::from_raw(from_width, from_height, self.pixels.clone());
+        let picture = picture.context("the picture's values do not fill its sides")?;
+        let (width, height) = (u32::try_from(width)?, u32::try_from(height)?);
+        let mut resized =
+            Self::from_image(image::imageops::resize(&picture, width, height, FilterType::Lanczos3));
+        // The filter's negative lobes overshoot at edges.
+        resized.pixels.iter_mut().for_each(|value| *value = value.clamp(0.0, 1.0));
+        Ok(resized)
+    }
+
+    /// The picture with Gaussian noise of deviation `sigma` (25 grey levels are 25.0 / 255.0), not clamped. The
+    /// same seed gives the same noise on every machine.
+    pub fn with_noise(&self, sigma: f32, seed: u64) -> Self {
+        let mut random = Pcg64::seed_from_u64(seed);
+        let mut noisy = self.clone();
+        for pair in noisy.pixels.chunks_mut(2) {
+            // Box-Muller: 1 - u lies in (0, 1], where the logarithm is finite.
+            let radius = (-2.0 * (1.0 - random.random::<f64>()).ln()).sqrt();
+            let (sin, cos) = (std::f64::consts::TAU * random.random::<f64>()).sin_cos();
+            for (value, direction) in pair.iter_mut().zip([cos, sin]) {
+                *value += sigma * (radius * direction) as f32;
+            }
+        }
+        noisy
+    }
+
+    /// Peak signal-to-noise ratio to `other` in dB, for a peak of 1; infinite for equal pictures.
+    pub fn psnr(&self, other: &Self) -> Result<f64> {
+        ensure!(
+            (self.height, self.width) == (other.height, other.width),
+            "PSNR compares pictures of one size, found {} x {} and {} x {}",
+            self.height,
+            self.width,
+            other.height,
+            other.width
+        );
+        let squares =
+            self.pixels.iter().zip(&other.pixels).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>();
+        Ok(-10.0 * (squares / self.pixels.len() as f64).log10())
+    }
+
+    /// Writes a PNG file.
+    pub fn save_png(&self, path: &Path) -> Result<()> {
+        let (width, height) = (u32::try_from(self.width)?, u32::try_from(self.height)?);
+        let picture = RgbImage::from_raw(width, height, self.to_u8());
+        let picture = picture.context("the picture's values do not fill its sides")?;
+        picture
+            .save_with_format(path, image::ImageFormat::Png)
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    fn from_image(picture: Rgb32FImage) -> Self {
+        Self {
+            height: picture.height() as usize,
+            width: picture.width() as usize,
+            pixels: picture.into_raw(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gradient(height: usize, width: usize) -> Photo {
+        let values: Vec<u8> = (0..height * width * 3).map(|i| (i * 7 % 256) as u8).collect();
+        Photo::from_u8(height, width, &values).unwrap()
+    }
+
+    #[test]
+    fn a_saved_picture_loads_unchanged() {
+        let path = std::env::temp_dir().join(format!("gristmill-photo-{}.png", std::process::id()));
+        let photo = gradient(5, 7);
+        photo.save_png(&path).unwrap();
+        let loaded = Photo::load(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!((loaded.height, loaded.width, loaded.to_u8()), (5, 7, photo.to_u8()));
+    }
+
+    #[test]
+    fn the_demo_pictures_decode() {
+        let cat = Photo::decode(include_bytes!("../assets/chelsea.png")).unwrap();
+        assert_eq!((cat.height, cat.width), (300, 451));
+        let cup = Photo::decode(include_bytes!("../assets/coffee.png")).unwrap();
+        assert_eq!((cup.height, cup.width), (400, 600));
+        assert!(cup.pixels.iter().all(|value| (0.0..=1.0).contains(value)));
+    }
+
+    #[test]
+    fn a_file_that_is_no_picture_is_named() {
+        let path = std::env::temp_dir().join(format!("gristmill-text-{}.png", std::process::id()));
+        std::fs::write(&path, "no picture").unwrap();
+        let error = Photo::load(&path).unwrap_err().to_string();
+        std::fs::remove_file(&path).unwrap();
+        assert!(error.contains("gristmill-text"), "{error}");
+        assert!(Photo::load(&path).unwrap_err().to_string().contains("cannot read"));
+    }
+
+    #[test]
+    fn crops_keep_their_pixels() {
+        let photo = gradient(6, 9);
+        let crop = photo.crop(2, 3, 4, 5).unwrap();
+        assert_eq!(crop.pixels[..3], photo.pixels[(2 * 9 + 3) * 3..][..3]);
+        assert_eq!(crop.pixels[(3 * 5 + 4) * 3..], photo.pixels[(5 * 9 + 7) * 3..][..3]);
+        let crop = photo.crop_to_multiple(4).unwrap();
+        assert_eq!((crop.height, crop.width), (4, 8));
+        assert_eq!(crop.pixels[..3], photo.pixels[9 * 3..][..3]);
+        assert!(photo.crop(3, 0, 4, 9).is_err());
+        assert!(photo.crop(0, 0, 0, 9).is_err());
+        assert!(photo.crop_to_multiple(7).is_err());
+        assert!(photo.crop_to_multiple(0).is_err());
+    }
+
+    #[test]
+    fn planes_and_pixels_are_inverse() {
+        let photo = gradient(3, 5);
+        let planes = photo.planes();
+        assert_eq!(planes[15 + 7], photo.pixels[7 * 3 + 1]);
+        assert_eq!(Photo::from_planes(3, 5, &planes).unwrap(), photo);
+        assert!(Photo::from_planes(3, 4, &planes).is_err());
+    }
+
+    #[test]
+    fn a_resized_constant_stays_constant() {
+        let photo = Photo::from_pixels(8, 8, vec![0.25; 8 * 8 * 3]).unwrap();
+        let resized = photo.resize(3, 5).unwrap();
+        assert_eq!((resized.height, resized.width), (3, 5));
+        assert!(resized.pixels.iter().all(|value| (value - 0.25).abs() < 1e-5));
+        assert!(photo.resize(0, 5).is_err());
+    }
+
+    #[test]
+    fn noise_has_its_deviation_and_its_seed() {
+        let photo = Photo::from_pixels(101, 101, vec![0.5; 101 * 101 * 3]).unwrap();
+        let noisy = photo.with_noise(0.1, 7);
+        assert_eq!(noisy, photo.with_noise(0.1, 7));
+        assert_ne!(noisy, photo.with_noise(0.1, 8));
+        let noise: Vec<f64> = noisy.pixels.iter().map(|value| f64::from(value - 0.5)).collect();
+        let mean = noise.iter().sum::<f64>() / noise.len() as f64;
+        let within = noise.iter().filter(|value| value.abs() < 0.1).count() as f64 / noise.len() as f64;
+        assert!(mean.abs() < 0.003, "{mean}");
+        assert!((within - 0.6827).abs() < 0.01, "{within}");
+        assert!((photo.psnr(&noisy).unwrap() - 20.0).abs() < 0.1);
+    }
+
+    #[test]
+    fn psnr_of_a_known_difference() {
+        let photo = Photo::from_pixels(2, 3, vec![0.5; 18]).unwrap();
+        let other = Photo::from_pixels(2, 3, vec![0.6; 18]).unwrap();
+        assert!((photo.psnr(&other).unwrap() - 20.0).abs() < 1e-5);
+        assert_eq!(photo.psnr(&photo).unwrap(), f64::INFINITY);
+        assert!(photo.psnr(&gradient(3, 2)).is_err());
+    }
+}

@@ -1,0 +1,96 @@
+//! Resolves, validates and lints every permutation, and embeds the WGSL files with what was learned of them.
+
+#[path = "build/check.rs"]
+mod check;
+#[path = "src/expression.rs"]
+#[allow(dead_code)]
+mod expression;
+#[path = "build/lints.rs"]
+mod lints;
+#[path = "src/permutations.rs"]
+#[allow(dead_code)]
+mod permutations;
+#[path = "src/preprocess.rs"]
+#[allow(dead_code)]
+mod preprocess;
+#[path = "src/reflect.rs"]
+#[allow(dead_code)]
+mod reflect;
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+fn main() {
+    for watched in ["wgsl", "permutations", "build", "src", "build.rs"] {
+        println!("cargo::rerun-if-changed={watched}");
+    }
+    match generate() {
+        Ok(code) => {
+            let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+            std::fs::write(out.join("embedded.rs"), code).expect("OUT_DIR can be written");
+        }
+        Err(errors) => {
+            for line in errors.lines() {
+                println!("cargo::error={line}");
+            }
+        }
+    }
+}
+
+fn generate() -> Result<String, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("wgsl");
+    let mut files = BTreeMap::new();
+    collect(&root, &root, &mut files).map_err(|e| format!("{}: {e}", root.display()))?;
+    let text = std::fs::read_to_string("permutations").map_err(|e| format!("permutations: {e}"))?;
+    let kernels = permutations::parse(&text)?;
+
+    let mut code = String::from("pub(super) const FILES: &[(&str, &str)] = &[\n");
+    for (name, text) in &files {
+        writeln!(code, "    ({name:?}, {text:?}),").unwrap();
+    }
+    code.push_str("];\npub(super) const CHECKED: &[Checked] = &[\n");
+    let mut errors = String::new();
+    for kernel in &kernels {
+        for (permutation, changes) in &kernel.permutations {
+            let place = format!("{}.{permutation}", kernel.name);
+            let checked = kernel
+                .defines(changes)
+                .and_then(|defines| {
+                    preprocess::resolve(&kernel.name, &|n| files.get(n).map(String::as_str), &defines)
+                })
+                .and_then(|wgsl| check::check(&wgsl));
+            match checked {
+                Ok(workgroup_bytes) => writeln!(
+                    code,
+                    "    Checked {{ kernel: {:?}, permutation: {permutation:?}, workgroup_bytes: {workgroup_bytes} }},",
+                    kernel.name
+                )
+                .unwrap(),
+                Err(error) => writeln!(errors, "{place}: {error}").unwrap(),
+            }
+        }
+    }
+    code.push_str("];\n");
+    for name in files.keys().filter(|name| !name.starts_with("shared/")) {
+        let is_kernel = files[name].contains("@compute");
+        if is_kernel && !kernels.iter().any(|k| k.name == *name && !k.permutations.is_empty()) {
+            writeln!(errors, "{name}: a kernel without a permutation is not checked; list one").unwrap();
+        }
+    }
+    if errors.is_empty() { Ok(code) } else { Err(errors) }
+}
+
+fn collect(directory: &Path, root: &Path, files: &mut BTreeMap<String, String>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            collect(&path, root, files)?;
+        } else if path.extension().is_some_and(|ending| ending == "wgsl") {
+            let name = path.strip_prefix(root).expect("below root").with_extension("");
+            let name = name.to_string_lossy().replace('\\', "/");
+            files.insert(name, std::fs::read_to_string(&path)?);
+        }
+    }
+    Ok(())
+}

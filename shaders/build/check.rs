@@ -1,0 +1,59 @@
+//! One permutation through naga: parse, validate, lint, and compare with what the text scan reads.
+
+use crate::lints;
+use crate::reflect::{BindingKind, Interface, reflect};
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+
+/// Checks plain WGSL; gives the bytes of workgroup memory.
+pub fn check(wgsl: &str) -> Result<u32, String> {
+    let module = naga::front::wgsl::parse_str(wgsl).map_err(|e| e.emit_to_string(wgsl))?;
+    let interface = reflect(wgsl)?;
+    // Packed halves (`unpack2x16float`) are part of WebGPU; naga counts them as a capability of the device.
+    let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    capabilities.set(Capabilities::SUBGROUP, interface.subgroup);
+    Validator::new(ValidationFlags::all(), capabilities)
+        .validate(&module)
+        .map_err(|e| e.emit_to_string(wgsl))?;
+    same_interface(&module, &interface)?;
+    lints::lint(&module, wgsl)
+}
+
+fn same_interface(module: &naga::Module, interface: &Interface) -> Result<(), String> {
+    let [entry] = module.entry_points.as_slice() else {
+        return Err(format!("{} entry points, expected one", module.entry_points.len()));
+    };
+    if entry.name != "main" || entry.workgroup_size != interface.workgroup_size {
+        return Err(format!(
+            "entry point `{}` {:?}, the text reads `main` {:?}",
+            entry.name, entry.workgroup_size, interface.workgroup_size
+        ));
+    }
+    let mut seen: Vec<_> = module
+        .global_variables
+        .iter()
+        .filter_map(|(_, variable)| Some((variable.binding?.binding, variable)))
+        .collect();
+    seen.sort_by_key(|(index, _)| *index);
+    let read: Vec<_> = interface.bindings.iter().map(|b| b.index).collect();
+    let parsed: Vec<_> = seen.iter().map(|(index, _)| *index).collect();
+    if read != parsed {
+        return Err(format!("bindings {parsed:?}, the text reads {read:?}"));
+    }
+    for (binding, (_, variable)) in interface.bindings.iter().zip(&seen) {
+        let same = match (&binding.kind, variable.space) {
+            (BindingKind::Uniform, naga::AddressSpace::Uniform) => true,
+            (BindingKind::StorageRead, naga::AddressSpace::Storage { access }) => {
+                access == naga::StorageAccess::LOAD
+            }
+            (BindingKind::StorageReadWrite, naga::AddressSpace::Storage { access }) => {
+                access.contains(naga::StorageAccess::STORE)
+            }
+            (BindingKind::Texture | BindingKind::StorageTexture(_), naga::AddressSpace::Handle) => true,
+            _ => false,
+        };
+        if !same {
+            return Err(format!("binding `{}` is {:?}, the text reads {:?}", binding.name, variable.space, binding.kind));
+        }
+    }
+    Ok(())
+}

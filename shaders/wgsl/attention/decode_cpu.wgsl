@@ -1,0 +1,151 @@
+// Attention of few query rows over many keys, for adapters that run on a CPU; `combine` merges the partial results.
+// FlashAttention-2, arXiv 2307.08691, section 3.2: keys are split because the rows alone cannot fill the lanes.
+#import attention/bindings
+#import shared/load tensor=query f16={QUERY_F16} aligned={HEAD_DIM%4==0}
+#import shared/load tensor=key f16={KEY_F16} aligned={HEAD_DIM%4==0}
+#import shared/load tensor=value f16={KEY_F16} aligned={VALUE_DIM%4==0}
+
+#if VALUE_DIM % 4 == 0
+@group(0) @binding(8) var<storage, read_write> partial_out: array<vec4f>;     // [splits * 8, batch, query_tokens, out_heads, value_dim]
+#else
+@group(0) @binding(8) var<storage, read_write> partial_out: array<f32>;       // [splits * 8, batch, query_tokens, out_heads, value_dim]
+#endif
+@group(0) @binding(9) var<storage, read_write> partial_state: array<vec2f>;   // [splits * 8, batch, query_tokens, out_heads]: maximum, sum
+
+const KEYS = {KEYS};          // per lane and step
+const SLACK = 8.0;           // weights stay below 2^8
+const BIAS_LIMIT = 5.0e28;   // a biased logit stays above FLOOR
+
+@compute @workgroup_size(8)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3u,
+    @builtin(num_workgroups) workgroups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let group = grid_index(workgroup, workgroups);
+    if (group >= grid.end) {
+        return;
+    }
+    let split = group % params.splits;
+    let tile = group / params.splits % params.row_tiles;
+    let kv_head = group / params.splits / params.row_tiles % params.kv_heads;
+    let s = sequence_at(group / params.splits / params.row_tiles / params.kv_heads);
+    let rows = s.query_count * params.group;
+    let first = tile * {ROWS}u;
+    if (first >= rows) {
+        return;
+    }
+
+    // Some row of the tile sees the keys low..high; this split has split_tokens of them, its lanes take turns.
+    let first_position = s.q_offset + i32(first / params.group);
+    let last_position = s.q_offset + i32((min(first + {ROWS}u, rows) - 1u) / params.group);
+    let low = clamp(first_position - params.left, 0, i32(s.key_count)) + i32(split * params.split_tokens);
+    let high = min(low + i32(params.split_tokens), clamp(last_position + params.right + 1, 0, i32(s.key_count)));
+
+    // Every lane holds all rows. Past the last row it repeats that one and stores nothing.
+    let out_heads = params.kv_heads * params.group;
+    let factor = params.scale * LOG2_E;
+#for r in 0..ROWS
+    let row{r} = min(first + {r}u, rows - 1u);
+    let token{r} = s.query_start + row{r} / params.group;
+    let head{r} = kv_head * params.group + row{r} % params.group;
+    let position{r} = s.q_offset + i32(row{r} / params.group);
+    let query_start{r} = (token{r} * params.query_heads + head{r} % params.query_heads) * {HEAD_DIM}u;
+#for d in 0..(HEAD_DIM+3)/4
+    let query{r}_{d} = factor * load_query(query_start{r} + {d*4}u, {HEAD_DIM-d*4}u);
+#endfor
+    var maximum{r} = FLOOR;
+    var sum{r} = 0.0;
+#for c in 0..(VALUE_DIM+3)/4
+    var out{r}_{c} = vec4f(0.0);
+#endfor
+#endfor
+
+    for (var start = low; start < high; start += 8 * KEYS) {
+#for j in 0..KEYS
+        let at{j} = start + {j*8} + i32(lane);
+        let own{j} = s.key_start + u32(min(at{j}, high - 1));
+        let key_row{j} = (own{j} * params.kv_heads + kv_head) * {HEAD_DIM}u;
+        let value_row{j} = (own{j} * params.kv_heads + kv_head) * {VALUE_DIM}u;
+#for r in 0..ROWS
+        var score{r}_{j} = 0.0;
+#endfor
+#for d in 0..(HEAD_DIM+3)/4
+        let key{d}_{j} = load_key(key_row{j} + {d*4}u, {HEAD_DIM-d*4}u);
+#for r in 0..ROWS
+        score{r}_{j} += dot(query{r}_{d}, key{d}_{j});
+#endfor
+#endfor
+#if KEY_BIAS
+        let bias{j} = LOG2_E * clamp(key_bias[own{j}], -BIAS_LIMIT, BIAS_LIMIT);
+#for r in 0..ROWS
+        score{r}_{j} += bias{j};
+#endfor
+#endif
+#if KEY_MASK
+        let visible{j} = at{j} < high && key_mask[own{j}] != 0u;
+#else
+        let visible{j} = at{j} < high;
+#endif
+#for r in 0..ROWS
+        if (!visible{j} || at{j} < position{r} - params.left || at{j} > position{r} + params.right) { score{r}_{j} = MASKED; }
+#endfor
+#endfor
+
+        // The maximum need not be exact: it follows only when a score has outgrown it by SLACK.
+        var growth = 0.0;
+#for r in 0..ROWS
+        var peak{r} = maximum{r};
+#for j in 0..KEYS
+        peak{r} = max(peak{r}, score{r}_{j});
+#endfor
+        growth = max(growth, peak{r} - maximum{r});
+#endfor
+        if (growth > SLACK) {
+#for r in 0..ROWS
+            let rescale{r} = exp2(maximum{r} - peak{r});
+            maximum{r} = peak{r};
+            sum{r} *= rescale{r};
+#for c in 0..(VALUE_DIM+3)/4
+            out{r}_{c} *= rescale{r};
+#endfor
+#endfor
+        }
+
+#for j in 0..KEYS
+#for r in 0..ROWS
+        let weight{r}_{j} = exp2(score{r}_{j} - maximum{r});
+        sum{r} += weight{r}_{j};
+#endfor
+#endfor
+#for c in 0..(VALUE_DIM+3)/4
+#for j in 0..KEYS
+        let value{c}_{j} = load_value(value_row{j} + {c*4}u, {VALUE_DIM-c*4}u);
+#for r in 0..ROWS
+        out{r}_{c} = fma(vec4f(weight{r}_{j}), value{c}_{j}, out{r}_{c});
+#endfor
+#endfor
+#endfor
+    }
+
+#if PACKED
+    let tokens = sequences[params.batch];
+#else
+    let tokens = params.batch * params.query_tokens;
+#endif
+#for r in 0..ROWS
+    if (first + {r}u < rows) {
+        let place = ((split * 8u + lane) * tokens + token{r}) * out_heads + head{r};
+        partial_state[place] = vec2f(maximum{r}, sum{r});
+#if VALUE_DIM % 4 == 0
+#for c in 0..VALUE_DIM/4
+        partial_out[place * {VALUE_DIM/4}u + {c}u] = out{r}_{c};
+#endfor
+#else
+#for c in 0..VALUE_DIM
+        partial_out[place * {VALUE_DIM}u + {c}u] = out{r}_{c/4}[{c%4}];
+#endfor
+#endif
+    }
+#endfor
+}

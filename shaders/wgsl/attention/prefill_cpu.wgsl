@@ -1,0 +1,202 @@
+// Attention of many query rows, for adapters that run on a CPU.
+// FlashAttention-2, arXiv 2307.08691, algorithm 1: online softmax over tiles of keys, one rescale per tile, normalised once.
+#import attention/bindings
+#import shared/load tensor=query f16={QUERY_F16} aligned={HEAD_DIM%4==0}
+#import shared/load tensor=key f16={KEY_F16} aligned={HEAD_DIM%4==0}
+#import shared/load tensor=value f16={KEY_F16} aligned={VALUE_DIM%4==0}
+
+#if VALUE_DIM % 4 == 0
+@group(0) @binding(8) var<storage, read_write> out: array<vec4f>;      // [batch, query_tokens, out_heads, value_dim]
+#else
+@group(0) @binding(8) var<storage, read_write> out: array<f32>;        // [batch, query_tokens, out_heads, value_dim]
+#endif
+@group(0) @binding(9) var<storage, read_write> lse: array<f32>;        // [batch, query_tokens, out_heads], natural log
+
+const TILE = {ROWS*8}u;
+const KEYS = {KEYS};
+const BIAS_LIMIT = 5.0e28;   // a biased logit stays above FLOOR
+
+
+@compute @workgroup_size(8)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3u,
+    @builtin(num_workgroups) workgroups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let group = grid_index(workgroup, workgroups);
+    if (group >= grid.end) {
+        return;
+    }
+    let s = sequence_at(group / params.row_tiles / params.kv_heads);
+    let kv_head = group / params.row_tiles % params.kv_heads;
+    let rows = s.query_count * params.group;
+    let first = group % params.row_tiles * TILE;
+    if (first >= rows) {
+        return;
+    }
+
+    // Some row of the tile sees the keys low..high, every row sees seen_low..seen_high.
+    let first_position = s.q_offset + i32(first / params.group);
+    let last_position = s.q_offset + i32((min(first + TILE, rows) - 1u) / params.group);
+    let low = clamp(first_position - params.left, 0, i32(s.key_count));
+    let high = clamp(last_position + params.right + 1, 0, i32(s.key_count));
+    let seen_low = last_position - params.left;
+    let seen_high = min(first_position + params.right + 1, high);
+
+    // This lane owns ROWS rows, 8 apart. Past the last row it repeats that one and stores nothing.
+    let factor = params.scale * LOG2_E;
+#for r in 0..ROWS
+    let row{r} = min(first + {r*8}u + lane, rows - 1u);
+    let token{r} = s.query_start + row{r} / params.group;
+    let head{r} = kv_head * params.group + row{r} % params.group;
+    let position{r} = s.q_offset + i32(row{r} / params.group);
+    let query_start{r} = (token{r} * params.query_heads + head{r} % params.query_heads) * {HEAD_DIM}u;
+#for d in 0..(HEAD_DIM+3)/4
+    let query{r}_{d} = factor * load_query(query_start{r} + {d*4}u, {HEAD_DIM-d*4}u);
+#endfor
+    var maximum{r} = FLOOR;
+    var sum{r} = 0.0;
+#for c in 0..(VALUE_DIM+3)/4
+    var out{r}_{c} = vec4f(0.0);
+#endfor
+#endfor
+
+    for (var start = low; start < high; start += KEYS) {
+        // 1. Scores.
+#if SUBGROUP
+        let own = s.key_start + u32(min(start + i32(lane) % KEYS, high - 1));
+        let key_row = (own * params.kv_heads + kv_head) * {HEAD_DIM}u;
+        let value_row = (own * params.kv_heads + kv_head) * {VALUE_DIM}u;
+#for d in 0..((HEAD_DIM+3)/4*KEYS+7)/8
+        let key_column{d} = min({d*8/KEYS}u + lane / {KEYS}u, {(HEAD_DIM-1)/4}u) * 4u;
+        let key{d} = load_key(key_row + key_column{d}, {HEAD_DIM}u - key_column{d});
+#endfor
+#else
+#for j in 0..KEYS
+        let own{j} = s.key_start + u32(min(start + {j}, high - 1));
+        let key_row{j} = (own{j} * params.kv_heads + kv_head) * {HEAD_DIM}u;
+        let value_row{j} = (own{j} * params.kv_heads + kv_head) * {VALUE_DIM}u;
+#endfor
+#endif
+#for j in 0..KEYS
+#for r in 0..ROWS
+        var score{r}_{j} = 0.0;
+#endfor
+#endfor
+#for d in 0..(HEAD_DIM+3)/4
+#for j in 0..KEYS
+#if SUBGROUP
+        let key{d}_{j} = subgroupBroadcast(key{d*KEYS/8}, {d%(8/KEYS)*KEYS+j}u);
+#else
+        let key{d}_{j} = load_key(key_row{j} + {d*4}u, {HEAD_DIM-d*4}u);
+#endif
+#for r in 0..ROWS
+        score{r}_{j} += dot(query{r}_{d}, key{d}_{j});
+#endfor
+#endfor
+#endfor
+
+        // 2. Bias and visibility. Most steps hold only keys that every row sees.
+#if (KEY_BIAS || KEY_MASK) && SUBGROUP
+        let own_bias = bias_of(own);
+#endif
+#if KEY_BIAS || KEY_MASK
+#for j in 0..KEYS
+#if SUBGROUP
+        let bias{j} = subgroupBroadcast(own_bias, {j}u);
+#else
+        let bias{j} = bias_of(own{j});
+#endif
+#for r in 0..ROWS
+        score{r}_{j} += bias{j};
+#endfor
+#endfor
+#endif
+        if (start < seen_low || start + KEYS > seen_high) {
+#for j in 0..KEYS
+#for r in 0..ROWS
+            if (start + {j} < position{r} - params.left || start + {j} > position{r} + params.right || start + {j} >= high) {
+                score{r}_{j} = MASKED;
+            }
+#endfor
+#endfor
+        }
+
+        // 3. Online softmax.
+#for r in 0..ROWS
+        let peak{r} = max(maximum{r}
+#for j in 0..KEYS-1
+            , max(score{r}_{j}
+#endfor
+            , score{r}_{KEYS-1}
+#for j in 0..KEYS
+            )
+#endfor
+            ;
+        let rescale{r} = exp2(maximum{r} - peak{r});
+        maximum{r} = peak{r};
+        sum{r} *= rescale{r};
+#for j in 0..KEYS
+        let weight{r}_{j} = exp2(score{r}_{j} - peak{r});
+        sum{r} += weight{r}_{j};
+#endfor
+#endfor
+
+        // 4. Weighted values.
+#if SUBGROUP
+#for c in 0..((VALUE_DIM+3)/4*KEYS+7)/8
+        let value_column{c} = min({c*8/KEYS}u + lane / {KEYS}u, {(VALUE_DIM-1)/4}u) * 4u;
+        let value{c} = load_value(value_row + value_column{c}, {VALUE_DIM}u - value_column{c});
+#endfor
+#endif
+#for c in 0..(VALUE_DIM+3)/4
+#for r in 0..ROWS
+        out{r}_{c} *= rescale{r};
+#endfor
+#for j in 0..KEYS
+#if SUBGROUP
+        let value{c}_{j} = subgroupBroadcast(value{c*KEYS/8}, {c%(8/KEYS)*KEYS+j}u);
+#else
+        let value{c}_{j} = load_value(value_row{j} + {c*4}u, {VALUE_DIM-c*4}u);
+#endif
+#for r in 0..ROWS
+        out{r}_{c} = fma(vec4f(weight{r}_{j}), value{c}_{j}, out{r}_{c});
+#endfor
+#endfor
+#endfor
+    }
+
+#for r in 0..ROWS
+    if (first + {r*8}u + lane < rows) {
+        let place = token{r} * params.kv_heads * params.group + head{r};
+        let divisor = select(1.0, sum{r}, sum{r} > 0.0);
+        let inverse = 1.0 / divisor;
+        lse[place] = select(EMPTY_LSE, (maximum{r} + log2(divisor)) * LN_2, sum{r} > 0.0);
+#if VALUE_DIM % 4 == 0
+#for c in 0..VALUE_DIM/4
+        out[place * {VALUE_DIM/4}u + {c}u] = inverse * out{r}_{c};
+#endfor
+#else
+#for c in 0..VALUE_DIM
+        out[place * {VALUE_DIM}u + {c}u] = inverse * out{r}_{c/4}[{c%4}];
+#endfor
+#endif
+    }
+#endfor
+}
+
+#if KEY_BIAS || KEY_MASK
+// What the logits of the key at `entry` get added, in base 2.
+fn bias_of(entry: u32) -> f32 {
+#if KEY_BIAS
+    let bias = clamp(key_bias[entry], -BIAS_LIMIT, BIAS_LIMIT) * LOG2_E;
+#else
+    let bias = 0.0;
+#endif
+#if KEY_MASK
+    return select(MASKED, bias, key_mask[entry] != 0u);
+#else
+    return bias;
+#endif
+}
+#endif

@@ -1,0 +1,64 @@
+// y [rows, outputs] = activation(x [rows, inputs] * weight + bias) + residual.
+//
+// Flags: X_F16, WEIGHT_F16, Y_F16 (packed halves, outputs % 2 == 0), X_ALIGNED (inputs % 4 == 0), WEIGHT_ALIGNED (the
+// weight's row length % 4 == 0), Y_ALIGNED (outputs % 4 == 0), WEIGHT_OUT_IN (the weight is [outputs, inputs]), BIAS,
+// RESIDUAL, ACTIVATION. Y_TYPE: u32 with Y_F16, else vec4f with Y_ALIGNED, else f32.
+#import shared/grid
+
+struct LinearParams {
+    rows: u32,
+    inputs: u32,
+    outputs: u32,
+    row_tiles: u32,
+    column_tiles: u32,
+}
+
+@group(0) @binding(1) var<uniform> params: LinearParams;
+@group(0) @binding(2) var<storage, read> x: array<{X_TYPE}>;             // [rows, inputs]
+@group(0) @binding(3) var<storage, read> weight: array<{WEIGHT_TYPE}>;   // [inputs, outputs], or [outputs, inputs]
+#if BIAS
+@group(0) @binding(4) var<storage, read> bias: array<f32>;               // [outputs]
+#endif
+#if RESIDUAL
+@group(0) @binding(5) var<storage, read> residual: array<f32>;           // [rows, outputs], added after the activation
+#endif
+@group(0) @binding(6) var<storage, read_write> y: array<{Y_TYPE}>;       // [rows, outputs]
+
+#import shared/load tensor=x f16={X_F16} aligned={X_ALIGNED}
+#import shared/load tensor=weight f16={WEIGHT_F16} aligned={WEIGHT_ALIGNED}
+
+// The first element of a row of x. Rows past the end repeat the last one: they are computed and never stored.
+fn x_row(row: u32) -> u32 {
+    return min(row, params.rows - 1u) * params.inputs;
+}
+
+// Four neighbouring inputs of a row of x; 0 past its end.
+fn x_at(start: u32, input: u32) -> vec4f {
+    if (input >= params.inputs) {
+        return vec4f(0.0);
+    }
+    return load_x(start + input, params.inputs - input);
+}
+
+#if WEIGHT_OUT_IN
+// The first weight of an output; outputs past the end repeat the last one.
+fn weight_row(output: u32) -> u32 {
+    return min(output, params.outputs - 1u) * params.inputs;
+}
+
+// Weights of four neighbouring inputs into one output; 0 past the last input.
+fn weight_at(start: u32, input: u32) -> vec4f {
+    if (input >= params.inputs) {
+        return vec4f(0.0);
+    }
+    return load_weight(start + input, params.inputs - input);
+}
+#else
+// Weights of one input into four neighbouring outputs; 0 past the last of either.
+fn weight_at(input: u32, output: u32) -> vec4f {
+    if (input >= params.inputs || output >= params.outputs) {
+        return vec4f(0.0);
+    }
+    return load_weight(input * params.outputs + output, params.outputs - output);
+}
+#endif

@@ -1,0 +1,137 @@
+// y = epilogue(x * weight) for adapters that run on a CPU: no barrier, no workgroup memory, since there a barrier is a switch
+// of fibers and every load is done lane by lane. So few loads per multiply-add is all that counts.
+//
+// Tile: 8 * ROWS rows by COLUMNS columns; each of 8 invocations owns ROWS x COLUMNS sums. Product of 512^3, share of the
+// multiply-add peak of measure/fma in the same run:
+// - SUBGROUP (a workgroup is one subgroup of 8, lavapipe): a lane loads one weight row and all lanes get it by broadcast. 4 x 32
+//   sums, 8 inputs per round: 37 to 40 %; 8 x 16: 35 to 38 %; 2 x 32: 30 %; 1 x 32: 21 % (for 8 rows at most, where it wastes
+//   least).
+// - otherwise (SwiftShader): each invocation loads all it needs. 8 x 16 sums, 4 inputs per round: 20 to 27 %; 8 x 8: 12 to
+//   17 %; 16 x 8: 16 to 21 %.
+#import linear/bindings
+#import linear/epilogue
+
+const STEP = {STEP}u;    // inputs per round, unrolled: one weight row per lane with SUBGROUP
+
+// Every load clamps instead of branching, and the weights past the end are 0.
+#if X_ALIGNED
+fn x_quad(start: u32, input: u32) -> vec4f {
+    return load_x(start + min(input, params.inputs - 4u), 4u);
+}
+#else
+fn x_quad(start: u32, input: u32) -> vec4f {
+    return x_at(start, input);
+}
+#endif
+#if WEIGHT_ALIGNED && WEIGHT_OUT_IN
+fn weight_quad(start: u32, input: u32) -> vec4f {
+    let value = load_weight(start + min(input, params.inputs - 4u), 4u);
+    return select(vec4f(0.0), value, input < params.inputs);
+}
+#endif
+#if WEIGHT_ALIGNED && !WEIGHT_OUT_IN
+fn weight_quad(input: u32, output: u32) -> vec4f {
+    let value = load_weight(min(input, params.inputs - 1u) * params.outputs + min(output, params.outputs - 4u), 4u);
+    return select(vec4f(0.0), value, input < params.inputs);
+}
+#endif
+#if !WEIGHT_ALIGNED
+fn weight_quad(first: u32, second: u32) -> vec4f {
+    return weight_at(first, second);
+}
+#endif
+
+@compute @workgroup_size(8)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3u,
+    @builtin(num_workgroups) workgroups: vec3u,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let group = grid_index(workgroup, workgroups);
+    if (group >= grid.end) {
+        return;
+    }
+    // This invocation owns ROWS rows, 8 apart, of COLUMNS columns.
+    let first_row = group / params.column_tiles * {ROWS*8}u + local;
+    let first_column = group % params.column_tiles * {COLUMNS}u;
+#for r in 0..ROWS
+    let x_start{r} = x_row(first_row + {r*8}u);
+#for c in 0..COLUMNS/4
+    var sum{r}_{c} = vec4f(0.0);
+#endfor
+#endfor
+#if WEIGHT_OUT_IN && SUBGROUP
+#for c in 0..(COLUMNS+7)/8
+    let weight_start{c} = weight_row(first_column + {c*8}u + local);
+#endfor
+#endif
+#if WEIGHT_OUT_IN && !SUBGROUP
+#for c in 0..COLUMNS
+    let weight_start{c} = weight_row(first_column + {c}u);
+#endfor
+#endif
+
+    for (var input = 0u; input < params.inputs; input += STEP) {
+        // weight{k}_{c}: four columns of input k of the round, the same in every lane.
+#if SUBGROUP && !WEIGHT_OUT_IN
+#for c in 0..COLUMNS/4
+        let own{c} = weight_quad(input + local % STEP, first_column + {c*4}u);
+#for k in 0..STEP
+        let weight{k}_{c} = subgroupBroadcast(own{c}, {k}u);
+#endfor
+#endfor
+#endif
+#if !SUBGROUP && !WEIGHT_OUT_IN
+#for c in 0..COLUMNS/4
+#for k in 0..STEP
+        let weight{k}_{c} = weight_quad(input + {k}u, first_column + {c*4}u);
+#endfor
+#endfor
+#endif
+#if WEIGHT_OUT_IN
+#for h in 0..STEP/4
+#if SUBGROUP
+#for c in 0..(COLUMNS+7)/8
+        let own{c}_{h} = weight_quad(weight_start{c}, input + {h*4}u);
+#endfor
+#for c in 0..COLUMNS
+        let turned{c}_{h} = subgroupBroadcast(own{c/8}_{h}, {c%8}u);
+#endfor
+#else
+#for c in 0..COLUMNS
+        let turned{c}_{h} = weight_quad(weight_start{c}, input + {h*4}u);
+#endfor
+#endif
+#for c in 0..COLUMNS/4
+        let weight{h*4}_{c} = vec4f(turned{c*4}_{h}.x, turned{c*4+1}_{h}.x, turned{c*4+2}_{h}.x, turned{c*4+3}_{h}.x);
+        let weight{h*4+1}_{c} = vec4f(turned{c*4}_{h}.y, turned{c*4+1}_{h}.y, turned{c*4+2}_{h}.y, turned{c*4+3}_{h}.y);
+        let weight{h*4+2}_{c} = vec4f(turned{c*4}_{h}.z, turned{c*4+1}_{h}.z, turned{c*4+2}_{h}.z, turned{c*4+3}_{h}.z);
+        let weight{h*4+3}_{c} = vec4f(turned{c*4}_{h}.w, turned{c*4+1}_{h}.w, turned{c*4+2}_{h}.w, turned{c*4+3}_{h}.w);
+#endfor
+#endfor
+#endif
+
+        // Row by row, and all inputs of the round into one sum before the next: a sum without a register is loaded and
+        // stored once per round, and one row of x is live at a time (8 x 16 sums: 34 % of the peak;
+        // all rows loaded first, then input by input: 23 %).
+#for r in 0..ROWS
+#for h in 0..STEP/4
+        let x{r}_{h} = x_quad(x_start{r}, input + {h*4}u);
+#endfor
+#for c in 0..COLUMNS/4
+#for h in 0..STEP/4
+        sum{r}_{c} = fma(vec4f(x{r}_{h}.x), weight{h*4}_{c}, sum{r}_{c});
+        sum{r}_{c} = fma(vec4f(x{r}_{h}.y), weight{h*4+1}_{c}, sum{r}_{c});
+        sum{r}_{c} = fma(vec4f(x{r}_{h}.z), weight{h*4+2}_{c}, sum{r}_{c});
+        sum{r}_{c} = fma(vec4f(x{r}_{h}.w), weight{h*4+3}_{c}, sum{r}_{c});
+#endfor
+#endfor
+#endfor
+    }
+
+#for r in 0..ROWS
+#for c in 0..COLUMNS/4
+    store(first_row + {r*8}u, first_column + {c*4}u, sum{r}_{c});
+#endfor
+#endfor
+}

@@ -1,0 +1,217 @@
+//! Dense attention: the exact baseline that everything else is measured against.
+
+mod inputs;
+mod tiles;
+
+pub use inputs::{AttentionInputs, PackedSequences};
+
+use super::{Constants, load_type};
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::schedule::{Cost, Schedule};
+use crate::tensor::{Dtype, Tensor};
+use crate::variant::{Variant, VariantKind};
+use inputs::Shape;
+use tiles::Route;
+
+/// In GPU buffers the lse of a row without a visible key is at or below this; [`lse_to_host`] makes it -inf.
+pub const EMPTY_LSE: f32 = -1.0e30;
+
+/// Configuration of [`Attention`]. The default is full, bidirectional attention with scale 1 / sqrt(head_dim).
+#[derive(Clone, Debug, Default)]
+pub struct AttentionConfig {
+    /// A query sees keys at its own position and before.
+    pub causal: bool,
+    /// Causal: the last `w` tokens including self. Otherwise: keys at most `w / 2` away, rounded down.
+    pub window: Option<usize>,
+    /// Position of the first query row; `None`: the last query row stands at the last key.
+    pub q_offset: Option<i64>,
+    /// Factor of q · k; `None`: 1 / sqrt(head_dim).
+    pub scale: Option<f32>,
+    /// Allow fewer query heads than kv heads: output head j uses query head j mod query_heads (rSQA).
+    pub tile_queries: bool,
+    /// The build, instead of the one that fits the adapter.
+    pub variant: Option<VariantKind>,
+}
+
+/// softmax(scale · q kᵀ + key_bias + mask) v, without a buffer of tokens x tokens.
+///
+/// FlashAttention-2 (arXiv 2307.08691) for many rows; split over keys for few (decode). Shapes are those of
+/// [`AttentionInputs`]. q, k and v are f32 or f16 (k and v alike), head dims 1 to 256, sums f32. Error bound: 2e-5
+/// absolute for outputs of size 1 (goldens `sqa_attn_*`); f16 storage adds its own rounding of the inputs.
+/// Errors: `Shape`, `Config`, `Limit`.
+#[derive(Clone, Debug)]
+pub struct Attention {
+    config: AttentionConfig,
+    variant: Variant,
+}
+
+/// What [`Attention::record`] gives.
+#[derive(Clone, Debug)]
+pub struct AttentionOutput {
+    /// [batch, query_tokens, out_heads, value_dim], f32; 0 in rows without a visible key.
+    pub out: Tensor,
+    /// log of the sum of exponentials [batch, query_tokens, out_heads], f32; [`EMPTY_LSE`] in rows without a visible key.
+    pub lse: Tensor,
+}
+
+/// `AttentionParams` of attention/bindings.wgsl.
+#[derive(encase::ShaderType)]
+struct AttentionParams {
+    batch: u32,
+    query_tokens: u32,
+    tokens: u32,
+    query_heads: u32,
+    kv_heads: u32,
+    group: u32,
+    q_offset: i32,
+    align_end: u32,
+    left: i32,
+    right: i32,
+    scale: f32,
+    row_tiles: u32,
+    splits: u32,
+    split_tokens: u32,
+}
+
+/// Farther than any position: no bound.
+const UNBOUNDED: i32 = 1 << 30;
+
+const NAME: &str = "attention";
+
+impl Attention {
+    /// Checks the configuration against the device.
+    pub fn new(gpu: &Gpu, config: AttentionConfig) -> Result<Self> {
+        if let Some(scale) = config.scale.filter(|scale| !scale.is_finite()) {
+            return Err(Error::config(NAME, "scale", scale, "a finite number"));
+        }
+        if let Some(offset) = config.q_offset.filter(|offset| offset.unsigned_abs() >= UNBOUNDED as u64 / 2) {
+            return Err(Error::config(NAME, "q_offset", offset, "a position within ±2^29"));
+        }
+        let variant = gpu.variant(config.variant)?;
+        Ok(Self { config, variant })
+    }
+
+    /// Which build runs here, and why.
+    pub fn explain(&self) -> &Variant {
+        &self.variant
+    }
+
+    /// Records attention over these inputs.
+    pub fn record(&self, schedule: &mut Schedule, inputs: AttentionInputs<'_>) -> Result<AttentionOutput> {
+        let shape = inputs.check(&self.config)?;
+        let out = schedule.tensor("attention out", &shape.out_shape(), Dtype::F32)?;
+        let lse = schedule.tensor("lse", &shape.lse_shape(), Dtype::F32)?;
+        match tiles::route(self.variant.kind, &shape) {
+            Route::Prefill(tile) => {
+                let constants = tile.apply(self.constants(&inputs, &shape));
+                let row_tiles = shape.rows().div_ceil(tile.rows);
+                let recorder = schedule
+                    .kernel("attention prefill", tile.kernel, &constants.pairs())?
+                    .params(&self.params(&shape, row_tiles, 1, shape.tokens));
+                inputs
+                    .bind(recorder)?
+                    .bind("out", &out)?
+                    .bind("lse", &lse)?
+                    .dispatch(row_tiles * shape.kv_heads * shape.batch, self.cost(&inputs, &shape))?;
+            }
+            Route::Decode { tile, splits, split_tokens, partials_per_split } => {
+                let partials = splits * partials_per_split;
+                let partial_shape = [&[partials], out.shape()].concat();
+                let partial_out = schedule.tensor("partial out", &partial_shape, Dtype::F32)?;
+                let state_shape = [&[partials], lse.shape(), &[2]].concat();
+                let partial_state = schedule.tensor("partial state", &state_shape, Dtype::F32)?;
+                let constants = tile.apply(self.constants(&inputs, &shape));
+                let row_tiles = shape.rows().div_ceil(tile.rows);
+                let recorder = schedule
+                    .kernel("attention decode", tile.kernel, &constants.pairs())?
+                    .params(&self.params(&shape, row_tiles, splits, split_tokens));
+                inputs
+                    .bind(recorder)?
+                    .bind("partial_out", &partial_out)?
+                    .bind("partial_state", &partial_state)?
+                    .dispatch(
+                        splits * row_tiles * shape.kv_heads * shape.batch,
+                        self.cost(&inputs, &shape),
+                    )?;
+                tiles::record_combine(schedule, self.variant.kind, &partial_out, &partial_state, &out, &lse)?;
+            }
+        }
+        Ok(AttentionOutput { out, lse })
+    }
+
+    fn constants(&self, inputs: &AttentionInputs<'_>, shape: &Shape) -> Constants {
+        let (head_dim, value_dim) = (shape.head_dim, shape.value_dim);
+        Constants::new()
+            .set("HEAD_DIM", head_dim)
+            .set("VALUE_DIM", value_dim)
+            .flag("QUERY_F16", inputs.query.dtype() == Dtype::F16)
+            .flag("KEY_F16", inputs.key.dtype() == Dtype::F16)
+            .set("QUERY_TYPE", load_type(inputs.query.dtype(), head_dim))
+            .set("KEY_TYPE", load_type(inputs.key.dtype(), head_dim))
+            .set("VALUE_TYPE", load_type(inputs.value.dtype(), value_dim))
+            .flag("KEY_BIAS", inputs.key_bias.is_some())
+            .flag("KEY_MASK", inputs.key_mask.is_some())
+            .flag("PACKED", inputs.sequences.is_some())
+            .flag("LENGTHS", inputs.lengths.is_some())
+            .flag("SUBGROUP", self.variant.kind.uses_subgroups())
+    }
+
+    fn params(&self, shape: &Shape, row_tiles: usize, splits: usize, split_tokens: usize) -> AttentionParams {
+        let (left, right) = self.reach();
+        AttentionParams {
+            batch: shape.batch as u32,
+            query_tokens: shape.query_tokens as u32,
+            tokens: shape.tokens as u32,
+            query_heads: shape.query_heads as u32,
+            kv_heads: shape.kv_heads as u32,
+            group: shape.group as u32,
+            q_offset: self.config.q_offset.unwrap_or(0) as i32,
+            align_end: self.config.q_offset.is_none() as u32,
+            left,
+            right,
+            scale: self.config.scale.unwrap_or((shape.head_dim as f32).powf(-0.5)),
+            row_tiles: row_tiles as u32,
+            splits: splits as u32,
+            split_tokens: split_tokens as u32,
+        }
+    }
+
+    /// How far a query sees to its left and right.
+    fn reach(&self) -> (i32, i32) {
+        let bounded = |distance: usize| distance.min(UNBOUNDED as usize) as i32;
+        match (self.config.causal, self.config.window) {
+            (true, None) => (UNBOUNDED, 0),
+            // A window of 0 tokens reaches to -1: nothing is visible.
+            (true, Some(window)) => (bounded(window) - 1, 0),
+            (false, None) => (UNBOUNDED, UNBOUNDED),
+            (false, Some(window)) => (bounded(window / 2), bounded(window / 2)),
+        }
+    }
+
+    /// FLOPs over the visible pairs; bytes of every tensor once. Masked keys and cache lengths are not known here.
+    fn cost(&self, inputs: &AttentionInputs<'_>, shape: &Shape) -> Cost {
+        let AttentionConfig { causal, window, q_offset, .. } = self.config;
+        let pairs = |queries: usize, keys: usize| {
+            let offset = q_offset.unwrap_or(keys as i64 - queries as i64);
+            crate::models::sqa_cost::visible_pairs(queries, keys, causal, window, offset) as f64
+        };
+        let pairs = match inputs.sequences.and_then(|sequences| sequences.lengths()) {
+            Some(lengths) => lengths.map(|(queries, keys)| pairs(queries, keys)).sum(),
+            None => shape.batch as f64 * pairs(shape.query_tokens, shape.tokens),
+        };
+        let flops = 2.0 * (shape.head_dim + shape.value_dim) as f64 * pairs * shape.out_heads() as f64;
+        let out: usize = shape.out_shape().iter().product();
+        let bytes = inputs.query.bytes() + inputs.key.bytes() + inputs.value.bytes() + 4 * out as u64;
+        Cost { flops, bytes: bytes as f64 }
+    }
+}
+
+/// Turns the sentinel of rows without a visible key into -inf.
+pub fn lse_to_host(lse: &mut [f32]) {
+    for value in lse {
+        if *value <= EMPTY_LSE * 0.5 {
+            *value = f32::NEG_INFINITY;
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Which kernel serves a shape on an adapter, and how it is tiled. The reasons for the tiles stand in the kernels' files.
+
+use super::inputs::Shape;
+use crate::error::Result;
+use crate::kernels::{Constants, ELEMENTWISE};
+use crate::schedule::{Cost, Schedule};
+use crate::tensor::Tensor;
+use crate::variant::VariantKind;
+
+/// A kernel with its tile.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Tile {
+    pub kernel: &'static str,
+    /// Rows of one workgroup.
+    pub rows: usize,
+    constants: Vec<(&'static str, usize)>,
+}
+
+impl Tile {
+    pub fn apply(&self, constants: Constants) -> Constants {
+        self.constants.iter().fold(constants, |all, (name, value)| all.set(name, value))
+    }
+}
+
+/// How a shape is served.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Route {
+    /// One workgroup sees all keys of its rows.
+    Prefill(Tile),
+    /// Few rows: each workgroup sees a range of keys, `combine` merges.
+    Decode { tile: Tile, splits: usize, split_tokens: usize, partials_per_split: usize },
+}
+
+/// Rows of a (sequence, kv head) up to which its keys are split.
+const DECODE_ROWS: usize = 16;
+/// Keys from which splitting pays.
+const DECODE_TOKENS: usize = 128;
+
+pub(super) fn route(kind: VariantKind, shape: &Shape) -> Route {
+    if shape.rows() <= DECODE_ROWS && shape.tokens >= DECODE_TOKENS {
+        return decode(kind, shape);
+    }
+    Route::Prefill(if kind.is_cpu() { prefill_cpu(kind, shape) } else { prefill_gpu(shape) })
+}
+
+fn prefill_gpu(shape: &Shape) -> Tile {
+    let (rows, keys) = if shape.value_dim <= 64 { (64, 32) } else { (32, 32) };
+    Tile { kernel: "attention/prefill", rows, constants: vec![("ROW_TILE", rows), ("KEY_TILE", keys)] }
+}
+
+fn prefill_cpu(kind: VariantKind, shape: &Shape) -> Tile {
+    let dim = shape.head_dim.max(shape.value_dim);
+    let most = if dim <= 64 { 8 } else if dim <= 128 { 4 } else { 2 };
+    // Fewer rows a lane where there are too few to give every lane its share.
+    let rows = shape.rows().div_ceil(8).next_power_of_two().min(most);
+    let keys = if kind == VariantKind::Cpu { 8 } else { 4 };
+    Tile { kernel: "attention/prefill_cpu", rows: 8 * rows, constants: vec![("ROWS", rows), ("KEYS", keys)] }
+}
+
+fn decode(kind: VariantKind, shape: &Shape) -> Route {
+    let rows = match shape.rows() {
+        1 => 1,
+        rows => rows.next_multiple_of(4).min(16),
+    };
+    let (tile, partials_per_split, wanted_groups) = if kind.is_cpu() {
+        let rows = shape.rows().next_power_of_two().min(4);
+        let tile = Tile { kernel: "attention/decode_cpu", rows, constants: vec![("ROWS", rows), ("KEYS", 4)] };
+        (tile, 8, 16)
+    } else {
+        let tile = Tile { kernel: "attention/decode", rows, constants: vec![("ROW_TILE", rows)] };
+        (tile, 1, 1024)
+    };
+    // Enough workgroups to fill the adapter, but ranges of at least 128 keys: a partial result costs as much as a few keys.
+    let others = shape.rows().div_ceil(tile.rows) * shape.kv_heads * shape.batch;
+    let splits = usize::div_ceil(wanted_groups, others).clamp(1, shape.tokens.div_ceil(128));
+    let split_tokens = shape.tokens.div_ceil(splits).next_multiple_of(64);
+    Route::Decode { tile, splits: shape.tokens.div_ceil(split_tokens), split_tokens, partials_per_split }
+}
+
+#[derive(encase::ShaderType)]
+struct CombineParams {
+    rows: u32,
+    splits: u32,
+    value_dim: u32,
+}
+
+/// Merges partial results [partials, rows, value_dim].
+pub(super) fn record_combine(
+    schedule: &mut Schedule,
+    kind: VariantKind,
+    partial_out: &Tensor,
+    partial_state: &Tensor,
+    out: &Tensor,
+    lse: &Tensor,
+) -> Result<()> {
+    let rows = lse.elements();
+    let value_dim = out.elements() / rows;
+    let workgroup = if kind.is_cpu() { 8 } else { ELEMENTWISE };
+    let constants =
+        Constants::new().flag("QUADS", value_dim.is_multiple_of(4)).set("WORKGROUP", workgroup);
+    let params = CombineParams {
+        rows: rows as u32,
+        splits: partial_out.shape()[0] as u32,
+        value_dim: value_dim as u32,
+    };
+    schedule
+        .kernel("attention combine", "attention/combine", &constants.pairs())?
+        .params(&params)
+        .bind("partial_out", partial_out)?
+        .bind("partial_state", partial_state)?
+        .bind("out", out)?
+        .bind("lse", lse)?
+        .dispatch(
+            (rows * value_dim.div_ceil(4)).div_ceil(workgroup),
+            Cost { flops: 0.0, bytes: (partial_out.bytes() + out.bytes()) as f64 },
+        )
+}

@@ -1,0 +1,56 @@
+//! Textures in and out.
+
+use super::{Constants, ELEMENTWISE, dims, expect_dtype};
+use crate::error::{Error, Result};
+use crate::schedule::{Cost, Schedule};
+use crate::tensor::{Dtype, Tensor};
+
+#[derive(encase::ShaderType)]
+struct ImageParams {
+    height: u32,
+    width: u32,
+}
+
+fn check_channels(channels: usize) -> Result<()> {
+    if channels == 3 || channels == 4 {
+        return Ok(());
+    }
+    Err(Error::config("image", "channels", channels, "3 or 4"))
+}
+
+/// Records the copy of a float texture into a tensor [height, width, channels] f32, channels 3 or 4.
+///
+/// The texture needs the usage `TEXTURE_BINDING` and may be larger than height x width.
+pub fn record_load_texture(
+    schedule: &mut Schedule,
+    texture: &wgpu::TextureView,
+    height: usize,
+    width: usize,
+    channels: usize,
+) -> Result<Tensor> {
+    check_channels(channels)?;
+    let tensor = schedule.tensor("image", &[height, width, channels], Dtype::F32)?;
+    let constants = Constants::new().set("CHANNELS", channels).set("WORKGROUP", ELEMENTWISE);
+    schedule
+        .kernel("load texture", "image/load_texture", &constants.pairs())?
+        .params(&ImageParams { height: height as u32, width: width as u32 })
+        .bind_texture("picture", texture)?
+        .bind("image", &tensor)?
+        .dispatch((height * width).div_ceil(ELEMENTWISE), Cost { flops: 0.0, bytes: tensor.bytes() as f64 })?;
+    Ok(tensor)
+}
+
+/// Records the copy of a tensor [height, width, channels] f32, clamped to [0, 1], into an `rgba8unorm` texture with the
+/// usage `STORAGE_BINDING`; alpha is 1 where there are 3 channels.
+pub fn record_store_texture(schedule: &mut Schedule, tensor: &Tensor, texture: &wgpu::TextureView) -> Result<()> {
+    let [height, width, channels] = dims("image", "tensor", tensor, "[height, width, channels]")?;
+    expect_dtype("image", "tensor", tensor, &[Dtype::F32])?;
+    check_channels(channels)?;
+    let constants = Constants::new().set("CHANNELS", channels).set("WORKGROUP", ELEMENTWISE);
+    schedule
+        .kernel("store texture", "image/store_texture", &constants.pairs())?
+        .params(&ImageParams { height: height as u32, width: width as u32 })
+        .bind("image", tensor)?
+        .bind_texture("picture", texture)?
+        .dispatch((height * width).div_ceil(ELEMENTWISE), Cost { flops: 0.0, bytes: tensor.bytes() as f64 })
+}

@@ -1,0 +1,207 @@
+//! Linear layers: y = activation(x W + b) + residual.
+
+use super::linear_types::{Activation, WeightLayout};
+use super::{Constants, FLOATS, expect_dtype, expect_shape, load_type};
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::schedule::{Cost, Schedule};
+use crate::tensor::{Dtype, Tensor};
+use crate::variant::{Variant, VariantKind};
+
+/// Configuration of a [`Linear`] layer.
+#[derive(Clone, Debug, Default)]
+pub struct LinearConfig {
+    /// Order of the weight in memory.
+    pub layout: WeightLayout,
+    /// Applied to x W + b.
+    pub activation: Activation,
+    /// Store y as packed halves (its rows must be even).
+    pub output_f16: bool,
+    /// The build, instead of the one that fits the adapter.
+    pub variant: Option<VariantKind>,
+}
+
+/// y = activation(x W + b) + residual, with f32 sums.
+///
+/// Shapes: x [.., inputs], weight [inputs, outputs] or [outputs, inputs], bias [outputs], residual and y [.., outputs].
+/// x and weight are f32 or f16, bias and residual f32, y f32 (or f16). Error bound: 1e-6 · sqrt(inputs) relative to the
+/// row's sum of absolute products; GELU adds 2e-7. Errors: `Shape`, `Config`, `Limit`.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    config: LinearConfig,
+    variant: Variant,
+}
+
+#[derive(encase::ShaderType)]
+struct LinearParams {
+    rows: u32,
+    inputs: u32,
+    outputs: u32,
+    row_tiles: u32,
+    column_tiles: u32,
+}
+
+/// A kernel and the tile it cuts the output into.
+#[derive(Clone, Debug, PartialEq)]
+struct Tiling {
+    kernel: &'static str,
+    rows: usize,
+    columns: usize,
+    constants: Vec<(&'static str, usize)>,
+}
+
+impl Linear {
+    /// Checks the configuration against the device.
+    pub fn new(gpu: &Gpu, config: LinearConfig) -> Result<Self> {
+        let variant = gpu.variant(config.variant)?;
+        Ok(Self { config, variant })
+    }
+
+    /// Which build runs here, and why.
+    pub fn explain(&self) -> &Variant {
+        &self.variant
+    }
+
+    /// Records the layer.
+    pub fn record(
+        &self,
+        schedule: &mut Schedule,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        residual: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let (rows, inputs, outputs) = self.check(x, weight, bias, residual)?;
+        let out_in = self.config.layout == WeightLayout::OutIn;
+        let weight_row = if out_in { inputs } else { outputs };
+        let output_f16 = self.config.output_f16;
+        let activation = match self.config.activation {
+            Activation::None => 0,
+            Activation::Relu => 1,
+            Activation::Gelu => 2,
+            Activation::GeluTanh => 3,
+            Activation::Silu => 4,
+        };
+        let tiling = self.tiling(rows, outputs);
+        let mut constants = Constants::new()
+            .flag("X_F16", x.dtype() == Dtype::F16)
+            .flag("WEIGHT_F16", weight.dtype() == Dtype::F16)
+            .flag("Y_F16", output_f16)
+            .flag("X_ALIGNED", inputs.is_multiple_of(4))
+            .flag("WEIGHT_ALIGNED", weight_row.is_multiple_of(4))
+            .flag("Y_ALIGNED", outputs.is_multiple_of(4))
+            .set("X_TYPE", load_type(x.dtype(), inputs))
+            .set("WEIGHT_TYPE", load_type(weight.dtype(), weight_row))
+            .set("Y_TYPE", if output_f16 { "u32" } else { load_type(Dtype::F32, outputs) })
+            .flag("WEIGHT_OUT_IN", out_in)
+            .flag("BIAS", bias.is_some())
+            .flag("RESIDUAL", residual.is_some())
+            .set("ACTIVATION", activation);
+        for (name, value) in &tiling.constants {
+            constants = constants.set(name, value);
+        }
+        let mut shape = x.shape().to_vec();
+        *shape.last_mut().expect("checked") = outputs;
+        let y = schedule.tensor("linear", &shape, if output_f16 { Dtype::F16 } else { Dtype::F32 })?;
+        let (row_tiles, column_tiles) = (rows.div_ceil(tiling.rows), outputs.div_ceil(tiling.columns));
+        let params = LinearParams {
+            rows: rows as u32,
+            inputs: inputs as u32,
+            outputs: outputs as u32,
+            row_tiles: row_tiles as u32,
+            column_tiles: column_tiles as u32,
+        };
+        let cost = Cost {
+            flops: 2.0 * (rows * inputs * outputs) as f64,
+            bytes: (x.bytes() + weight.bytes() + y.bytes()) as f64,
+        };
+        let mut recorder = schedule
+            .kernel("linear", tiling.kernel, &constants.pairs())?
+            .params(&params)
+            .bind("x", x)?
+            .bind("weight", weight)?
+            .bind("y", &y)?;
+        if let Some(bias) = bias {
+            recorder = recorder.bind("bias", bias)?;
+        }
+        if let Some(residual) = residual {
+            recorder = recorder.bind("residual", residual)?;
+        }
+        recorder.dispatch(row_tiles * column_tiles, cost)?;
+        Ok(y)
+    }
+
+    /// Rows, inputs and outputs, once every shape fits.
+    fn check(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        residual: Option<&Tensor>,
+    ) -> Result<(usize, usize, usize)> {
+        const NAME: &str = "linear";
+        let inputs = *x.shape().last().ok_or_else(|| Error::shape(NAME, "x", "has no dimension", "[.., inputs]"))?;
+        let rows = if inputs == 0 { 0 } else { x.elements() / inputs };
+        let [first, second] = super::dims(NAME, "weight", weight, "two dimensions")?;
+        let (weight_inputs, outputs) = match self.config.layout {
+            WeightLayout::InOut => (first, second),
+            WeightLayout::OutIn => (second, first),
+        };
+        if weight_inputs != inputs || rows == 0 || outputs == 0 {
+            let found = format!("has shape {:?} ({:?})", weight.shape(), self.config.layout);
+            let expected = format!("{inputs} inputs as in x {:?}, and no empty dimension", x.shape());
+            return Err(Error::shape(NAME, "weight", found, expected));
+        }
+        expect_dtype(NAME, "x", x, &FLOATS)?;
+        expect_dtype(NAME, "weight", weight, &FLOATS)?;
+        if let Some(bias) = bias {
+            expect_dtype(NAME, "bias", bias, &[Dtype::F32])?;
+            expect_shape(NAME, "bias", bias, &[outputs])?;
+        }
+        if let Some(residual) = residual {
+            let mut shape = x.shape().to_vec();
+            *shape.last_mut().expect("x has a last dimension") = outputs;
+            expect_dtype(NAME, "residual", residual, &[Dtype::F32])?;
+            expect_shape(NAME, "residual", residual, &shape)?;
+        }
+        if self.config.output_f16 && !outputs.is_multiple_of(2) {
+            let expected = format!("false, or an even number of outputs (it is {outputs})");
+            return Err(Error::config(NAME, "output_f16", true, expected));
+        }
+        Ok((rows, inputs, outputs))
+    }
+
+    fn tiling(&self, rows: usize, outputs: usize) -> Tiling {
+        let kind = self.variant.kind;
+        let out_in = self.config.layout == WeightLayout::OutIn;
+        if kind.is_cpu() {
+            let subgroup = kind == VariantKind::Cpu;
+            let (lane_rows, columns, step) = match rows {
+                _ if !subgroup => (8, 16, 4),
+                ..=8 => (1, 32, 8),
+                ..=16 => (2, 32, 8),
+                _ => (4, 32, 8),
+            };
+            let constants =
+                vec![("ROWS", lane_rows), ("COLUMNS", columns), ("STEP", step), ("SUBGROUP", subgroup as usize)];
+            return Tiling { kernel: "linear/matmul_cpu", rows: 8 * lane_rows, columns, constants };
+        }
+        if rows <= 8 {
+            let (quads, workgroup) = match (out_in, rows) {
+                (true, _) => (1, 64),
+                (false, ..=4) => (8, 256),
+                (false, _) => (8, 128),
+            };
+            let subgroup = out_in && kind.uses_subgroups();
+            let constants = vec![
+                ("ROWS", rows),
+                ("COLUMN_QUADS", quads),
+                ("WORKGROUP", workgroup),
+                ("SUBGROUP", subgroup as usize),
+            ];
+            return Tiling { kernel: "linear/matvec", rows, columns: 4 * quads, constants };
+        }
+        let tile = if rows.div_ceil(64) * outputs.div_ceil(64) < 64 { 32 } else { 64 };
+        Tiling { kernel: "linear/matmul", rows: tile, columns: tile, constants: vec![("TILE", tile)] }
+    }
+}

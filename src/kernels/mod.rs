@@ -1,0 +1,83 @@
+//! Operators: a validated configuration of one or several kernels, recorded into a [`Schedule`](crate::Schedule).
+
+pub mod attention;
+pub mod cache;
+pub mod convert;
+pub mod finite;
+pub mod image;
+pub mod linear;
+pub mod linear_types;
+pub mod norm;
+pub mod rope;
+
+use crate::error::{Error, Result};
+use crate::tensor::{Dtype, Tensor};
+
+/// Invocations of an element-wise kernel's workgroup: a software adapter is quickest at 64 too (4 times over 8).
+pub(crate) const ELEMENTWISE: usize = 64;
+
+/// Constants of a kernel's build by name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Constants(Vec<(&'static str, String)>);
+
+impl Constants {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn set(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.0.push((name, value.to_string()));
+        self
+    }
+
+    pub fn flag(self, name: &'static str, value: bool) -> Self {
+        self.set(name, value as u32)
+    }
+
+    pub fn pairs(&self) -> Vec<(&str, &str)> {
+        self.0.iter().map(|(name, value)| (*name, value.as_str())).collect()
+    }
+}
+
+/// How `shared/load.wgsl` sees a float tensor whose rows have `row` elements.
+pub(crate) fn load_type(dtype: Dtype, row: usize) -> &'static str {
+    match (dtype, row.is_multiple_of(4)) {
+        (Dtype::F16, true) => "vec2u",
+        (Dtype::F16, false) => "u32",
+        (_, true) => "vec4f",
+        (_, false) => "f32",
+    }
+}
+
+/// The shape of a tensor with the wanted number of dimensions.
+pub(crate) fn dims<const N: usize>(
+    operator: &'static str,
+    name: &str,
+    tensor: &Tensor,
+    meaning: &str,
+) -> Result<[usize; N]> {
+    tensor
+        .shape()
+        .try_into()
+        .map_err(|_| Error::shape(operator, name, format!("has shape {:?}", tensor.shape()), meaning))
+}
+
+/// Checks a tensor's whole shape.
+pub(crate) fn expect_shape(operator: &'static str, name: &str, tensor: &Tensor, expected: &[usize]) -> Result<()> {
+    if tensor.shape() == expected {
+        return Ok(());
+    }
+    Err(Error::shape(operator, name, format!("has shape {:?}", tensor.shape()), format!("{expected:?}")))
+}
+
+/// Checks a tensor's dtype.
+pub(crate) fn expect_dtype(operator: &'static str, name: &str, tensor: &Tensor, allowed: &[Dtype]) -> Result<()> {
+    if allowed.contains(&tensor.dtype()) {
+        return Ok(());
+    }
+    let names: Vec<_> = allowed.iter().map(|d| d.name()).collect();
+    Err(Error::shape(operator, name, format!("is {}", tensor.dtype().name()), names.join(" or ")))
+}
+
+/// The dtypes that kernels read floats from.
+pub(crate) const FLOATS: [Dtype; 2] = [Dtype::F32, Dtype::F16];

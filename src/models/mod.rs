@@ -1,0 +1,6 @@
+//! Compositions of operators: a layer, an image filter.
+
+pub mod non_local_means;
+pub mod sqa;
+pub mod sqa_cost;
+pub mod sqa_presets;

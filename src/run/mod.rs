@@ -1,0 +1,168 @@
+//! Any kernel on any data: safetensors in, safetensors out. The command line, the browser and the tests share this.
+
+mod attention;
+mod config;
+mod sqa_layer;
+mod tensors;
+
+pub use config::{Config, KeySpec};
+pub use tensors::{HostData, HostTensor, Inputs, Outputs};
+
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::tensor::Dtype;
+use crate::variant::VariantKind;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+
+/// A kernel that can be run by name.
+#[derive(Debug)]
+pub struct KernelSpec {
+    /// Name.
+    pub name: &'static str,
+    /// One line on what it does.
+    pub about: &'static str,
+    /// Tensors it reads, with shapes.
+    pub inputs: &'static [TensorSpec],
+    /// Keys of its configuration.
+    pub keys: &'static [KeySpec],
+    /// Tensors it writes, with shapes.
+    pub outputs: &'static [TensorSpec],
+    gpu: for<'a> fn(&'a Gpu, &'a Inputs, &'a Config, &'a RunOptions) -> Running<'a>,
+    twin: fn(&Inputs, &Config) -> Result<Outputs>,
+}
+
+type Running<'a> = Pin<Box<dyn Future<Output = Result<Done>> + 'a>>;
+
+/// What a kernel's run on the GPU gives.
+struct Done {
+    outputs: Outputs,
+    variant: &'static str,
+    milliseconds: f64,
+}
+
+/// A tensor of a kernel's contract.
+#[derive(Clone, Copy, Debug)]
+pub struct TensorSpec {
+    /// Name in the file.
+    pub name: &'static str,
+    /// Shape and type in words.
+    pub shape: &'static str,
+    /// May be left out.
+    pub optional: bool,
+}
+
+/// A tensor that must be there.
+const fn required(name: &'static str, shape: &'static str) -> TensorSpec {
+    TensorSpec { name, shape, optional: false }
+}
+
+/// A tensor that may be left out.
+const fn optional(name: &'static str, shape: &'static str) -> TensorSpec {
+    TensorSpec { name, shape, optional: true }
+}
+
+/// Every kernel that `run` knows.
+pub const KERNELS: &[KernelSpec] = &[attention::SPEC, sqa_layer::SPEC];
+
+/// How to run a kernel.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// A JSON object that goes over the configuration in the file's metadata.
+    pub config: Option<String>,
+    /// `key=value` pairs that go over everything.
+    pub set: Vec<String>,
+    /// Storage of float inputs on the GPU.
+    pub dtype: Dtype,
+    /// The build, instead of the one that fits the adapter.
+    pub variant: Option<VariantKind>,
+}
+
+impl Default for RunOptions {
+    /// The file's configuration, f32, the adapter's variant.
+    fn default() -> Self {
+        Self { config: None, set: Vec::new(), dtype: Dtype::F32, variant: None }
+    }
+}
+
+/// The kernel of this name.
+pub fn find(kernel: &str) -> Result<&'static KernelSpec> {
+    KERNELS.iter().find(|spec| spec.name == kernel).ok_or_else(|| {
+        let names: Vec<_> = KERNELS.iter().map(|spec| spec.name).collect();
+        Error::Input(format!("there is no kernel `{kernel}`; expected one of {}", names.join(", ")))
+    })
+}
+
+/// Runs a kernel on the GPU: `input` is a safetensors file, and so is the result.
+///
+/// Every float input is checked for NaN and infinities first. The result's metadata holds kernel, adapter, variant, version
+/// and milliseconds. Errors: any [`Error`]; nothing is returned then.
+pub async fn run(gpu: &Gpu, kernel: &str, input: &[u8], options: &RunOptions) -> Result<Vec<u8>> {
+    let spec = find(kernel)?;
+    let (inputs, config) = read(spec, input, options)?;
+    let done = (spec.gpu)(gpu, &inputs, &config, options).await?;
+    done.outputs.to_safetensors([
+        ("kernel", spec.name.to_string()),
+        ("adapter", gpu.info().name.clone()),
+        ("variant", done.variant.to_string()),
+        ("version", env!("CARGO_PKG_VERSION").to_string()),
+        ("milliseconds", format!("{:.3}", done.milliseconds)),
+    ])
+}
+
+/// Runs a kernel's f64 twin on the CPU instead; `dtype` and `variant` don't matter to it.
+pub fn run_twin(kernel: &str, input: &[u8], options: &RunOptions) -> Result<Vec<u8>> {
+    let spec = find(kernel)?;
+    let (inputs, config) = read(spec, input, options)?;
+    let start = web_time::Instant::now();
+    let outputs = (spec.twin)(&inputs, &config)?;
+    outputs.to_safetensors([
+        ("kernel", spec.name.to_string()),
+        ("adapter", "CPU".to_string()),
+        ("variant", "twin".to_string()),
+        ("version", env!("CARGO_PKG_VERSION").to_string()),
+        ("milliseconds", format!("{:.3}", start.elapsed().as_secs_f64() * 1e3)),
+    ])
+}
+
+fn read(spec: &KernelSpec, input: &[u8], options: &RunOptions) -> Result<(Inputs, Config)> {
+    let (inputs, metadata) = Inputs::from_safetensors(spec, input)?;
+    let mut values = BTreeMap::new();
+    for source in [metadata.get("config"), options.config.as_ref()].into_iter().flatten() {
+        let parsed = serde_json::from_str(source).map_err(|e| e.to_string());
+        let object: serde_json::Map<String, Value> =
+            parsed.map_err(|e| Error::Input(format!("{}: the configuration is not a JSON object: {e}", spec.name)))?;
+        values.extend(object);
+    }
+    for pair in &options.set {
+        let (key, value) = pair
+            .split_once('=')
+            .ok_or_else(|| Error::Input(format!("--set takes key=value, found `{pair}`")))?;
+        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.into()));
+        values.insert(key.trim().into(), value);
+    }
+    Ok((inputs, Config::new(spec.name, spec.keys, values)?))
+}
+
+/// Every kernel with its inputs, configuration and outputs, as text.
+pub fn list() -> String {
+    let mut text = String::new();
+    for spec in KERNELS {
+        text.push_str(&format!("{}: {}\n", spec.name, spec.about));
+        let tensors = |specs: &[TensorSpec]| -> String {
+            let line = |t: &TensorSpec| {
+                let note = if t.optional { " (optional)" } else { "" };
+                format!("    {:<14} {}{note}\n", t.name, t.shape)
+            };
+            specs.iter().map(line).collect()
+        };
+        text.push_str(&format!("  inputs\n{}  configuration\n", tensors(spec.inputs)));
+        for key in spec.keys {
+            text.push_str(&format!("    {:<14} {} ({})\n", key.name, key.about, key.default));
+        }
+        text.push_str(&format!("  outputs\n{}\n", tensors(spec.outputs)));
+    }
+    text
+}

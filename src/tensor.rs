@@ -1,0 +1,245 @@
+//! Shape + dtype + a slice of a GPU buffer, ours or the caller's.
+
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use std::sync::{Arc, OnceLock};
+
+/// Element type in GPU memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dtype {
+    /// 32-bit float.
+    F32,
+    /// 16-bit float, two packed in a `u32`; needs no GPU feature.
+    F16,
+    /// 32-bit unsigned integer.
+    U32,
+    /// 32-bit signed integer.
+    I32,
+}
+
+impl Dtype {
+    /// Bytes of one element.
+    pub const fn size(self) -> u64 {
+        if matches!(self, Dtype::F16) { 2 } else { 4 }
+    }
+
+    /// `f32`, `f16`, `u32` or `i32`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Dtype::F32 => "f32",
+            Dtype::F16 => "f16",
+            Dtype::U32 => "u32",
+            Dtype::I32 => "i32",
+        }
+    }
+}
+
+/// A host type that has a [`Dtype`].
+pub trait Element: bytemuck::Pod {
+    /// Its dtype in GPU memory.
+    const DTYPE: Dtype;
+}
+
+impl Element for f32 {
+    const DTYPE: Dtype = Dtype::F32;
+}
+impl Element for half::f16 {
+    const DTYPE: Dtype = Dtype::F16;
+}
+impl Element for u32 {
+    const DTYPE: Dtype = Dtype::U32;
+}
+impl Element for i32 {
+    const DTYPE: Dtype = Dtype::I32;
+}
+
+/// The memory behind a tensor. An intermediate of a [`Schedule`](crate::Schedule) has none until it is compiled.
+#[derive(Debug)]
+pub(crate) struct Storage {
+    pub buffer: OnceLock<wgpu::Buffer>,
+}
+
+/// Shape + dtype + a slice of a GPU buffer. Clones share the memory.
+///
+/// A tensor that a `record` function returned has memory once its schedule is compiled. As long as somebody holds it, its
+/// memory is its own; intermediates that nobody holds share theirs.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    label: Arc<str>,
+    shape: Vec<usize>,
+    dtype: Dtype,
+    offset: u64,
+    pub(crate) storage: Arc<Storage>,
+}
+
+impl Tensor {
+    /// Copies `data` to the GPU. `shape` is row-major, its product the number of elements.
+    ///
+    /// Errors: `Shape` where the product differs from `data`, `Limit` past the binding limit, `OutOfMemory`.
+    pub fn upload<T: Element>(gpu: &Gpu, label: &str, shape: &[usize], data: &[T]) -> Result<Tensor> {
+        let tensor = Tensor::planned(label, shape, T::DTYPE);
+        if tensor.elements() != data.len() {
+            return Err(Error::shape("upload", label, format!("has shape {shape:?}"), format!("{} elements", data.len())));
+        }
+        tensor.check_limit(gpu)?;
+        let buffer = gpu.storage_buffer(label, tensor.padded_bytes())?;
+        gpu.write(&buffer, 0, bytemuck::cast_slice(data));
+        gpu.remember_upload(&tensor);
+        Ok(tensor.with_buffer(buffer))
+    }
+
+    /// A tensor of zeros in memory of its own, such as a cache.
+    pub fn zeros(gpu: &Gpu, label: &str, shape: &[usize], dtype: Dtype) -> Result<Tensor> {
+        let tensor = Tensor::planned(label, shape, dtype);
+        tensor.check_limit(gpu)?;
+        let buffer = gpu.storage_buffer(label, tensor.padded_bytes())?;
+        Ok(tensor.with_buffer(buffer))
+    }
+
+    /// A tensor over the caller's buffer, which needs the usage `STORAGE` (and `COPY_SRC` to be read back).
+    ///
+    /// Errors: `Schedule` where the usage is missing or `offset` is not a multiple of the device's
+    /// `min_storage_buffer_offset_alignment`, `Shape` where the buffer is too short, `Limit`.
+    pub fn from_buffer(
+        gpu: &Gpu,
+        label: &str,
+        buffer: &wgpu::Buffer,
+        offset: u64,
+        shape: &[usize],
+        dtype: Dtype,
+    ) -> Result<Tensor> {
+        let tensor = Tensor { offset, ..Tensor::planned(label, shape, dtype) };
+        let alignment = gpu.limits().min_storage_buffer_offset_alignment as u64;
+        if !buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
+            return Err(Error::Schedule(format!("the buffer of `{label}` lacks the usage STORAGE")));
+        }
+        if !offset.is_multiple_of(alignment) {
+            return Err(Error::Schedule(format!(
+                "`{label}` starts at byte {offset}; expected a multiple of {alignment}"
+            )));
+        }
+        if offset + tensor.padded_bytes() > buffer.size() {
+            let found = format!("has shape {shape:?} at byte {offset}");
+            let expected = format!("at most {} bytes, the buffer's size", buffer.size());
+            return Err(Error::shape("from_buffer", label, found, expected));
+        }
+        tensor.check_limit(gpu)?;
+        Ok(tensor.with_buffer(buffer.clone()))
+    }
+
+    /// A tensor whose memory a schedule will plan.
+    pub(crate) fn planned(label: &str, shape: &[usize], dtype: Dtype) -> Tensor {
+        let storage = Arc::new(Storage { buffer: OnceLock::new() });
+        Tensor { label: label.into(), shape: shape.to_vec(), dtype, offset: 0, storage }
+    }
+
+    fn with_buffer(self, buffer: wgpu::Buffer) -> Tensor {
+        let _ = self.storage.buffer.set(buffer);
+        self
+    }
+
+    /// Name, used in errors and debuggers.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Row-major shape.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Element type.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    /// Product of the shape.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Bytes of the elements.
+    pub fn bytes(&self) -> u64 {
+        self.elements() as u64 * self.dtype.size()
+    }
+
+    /// Bytes of the binding: whole `vec4<f32>`s, and never none (WebGPU has no empty bindings).
+    pub(crate) fn padded_bytes(&self) -> u64 {
+        self.bytes().next_multiple_of(16).max(16)
+    }
+
+    /// The same memory with another shape of as many elements.
+    pub fn reshape(&self, shape: &[usize]) -> Result<Tensor> {
+        if shape.iter().product::<usize>() != self.elements() {
+            let found = format!("has shape {:?}", self.shape);
+            return Err(Error::shape("reshape", &self.label, found, format!("as many elements as {shape:?}")));
+        }
+        Ok(Tensor { shape: shape.to_vec(), ..self.clone() })
+    }
+
+    /// The GPU buffer and the tensor's first byte in it; `None` until its schedule is compiled.
+    pub fn buffer(&self) -> Option<(&wgpu::Buffer, u64)> {
+        Some((self.storage.buffer.get()?, self.offset))
+    }
+
+    /// What a bind group takes.
+    pub(crate) fn binding(&self) -> Result<wgpu::BufferBinding<'_>> {
+        let (buffer, offset) = self.buffer_or_error()?;
+        Ok(wgpu::BufferBinding { buffer, offset, size: wgpu::BufferSize::new(self.padded_bytes()) })
+    }
+
+    fn buffer_or_error(&self) -> Result<(&wgpu::Buffer, u64)> {
+        self.buffer().ok_or_else(|| {
+            Error::Schedule(format!("`{}` has no memory yet: its schedule is not compiled", self.label))
+        })
+    }
+
+    /// Replaces the elements; takes effect before the next submit.
+    pub fn write<T: Element>(&self, gpu: &Gpu, data: &[T]) -> Result<()> {
+        self.check_type::<T>("write")?;
+        if data.len() != self.elements() {
+            let found = format!("has {} elements", self.elements());
+            return Err(Error::shape("write", &self.label, found, data.len().to_string()));
+        }
+        let (buffer, offset) = self.buffer_or_error()?;
+        gpu.write(buffer, offset, bytemuck::cast_slice(data));
+        Ok(())
+    }
+
+    /// Copies the elements to the host; waits for the work submitted so far. Never blocks in a browser.
+    pub async fn read<T: Element>(&self, gpu: &Gpu) -> Result<Vec<T>> {
+        self.check_type::<T>("read")?;
+        let (buffer, offset) = self.buffer_or_error()?;
+        let bytes = gpu.read(buffer, offset, self.bytes().next_multiple_of(4)).await?;
+        let mut data = bytemuck::pod_collect_to_vec::<u8, T>(&bytes);
+        data.truncate(self.elements());
+        Ok(data)
+    }
+
+    fn check_type<T: Element>(&self, operator: &'static str) -> Result<()> {
+        if T::DTYPE == self.dtype {
+            return Ok(());
+        }
+        Err(Error::shape(operator, &self.label, format!("is {}", self.dtype.name()), T::DTYPE.name()))
+    }
+
+    fn check_limit(&self, gpu: &Gpu) -> Result<()> {
+        let allowed = gpu.limits().max_storage_buffer_binding_size.min(gpu.limits().max_buffer_size);
+        if self.padded_bytes() <= allowed {
+            return Ok(());
+        }
+        Err(Error::Limit {
+            what: format!("tensor `{}` {:?}", self.label, self.shape),
+            limit: "maxStorageBufferBindingSize",
+            needed: self.padded_bytes(),
+            allowed,
+            advice: "use dtype f16, or split the batch",
+        })
+    }
+
+    /// [`Error::Limit`] where the adapter can't bind a tensor of this size.
+    pub(crate) fn checked(self, gpu: &Gpu) -> Result<Tensor> {
+        self.check_limit(gpu)?;
+        Ok(self)
+    }
+}

@@ -1,0 +1,136 @@
+// The package in headless Chromium: golden vectors, bad input, and the page itself. One line per case.
+
+import { readFile } from "node:fs/promises";
+import { decode } from "../safetensors.js";
+import { golden, withPage } from "./chromium.mjs";
+
+const CASE_MILLISECONDS = 120_000;
+const GOOD = "sqa_attn_cross.safetensors"; // q [1, 10, 4, 16], k and v [1, 37, 2, 16]
+
+// What each does to the good file, and what its one line of error must name.
+const BAD = [
+  { name: "NaN in q", nan: { tensor: "q", index: 5 }, says: ["`q`", "5"] },
+  { name: "infinity in v", nan: { tensor: "v", index: 1183, value: Infinity }, says: ["`v`", "1183"] },
+  { name: "file cut in its data", cut: 0.5, says: [] },
+  { name: "file cut in its header", cut: 0.01, says: [] },
+  { name: "empty file", cut: 0, says: [] },
+  { name: "k of another head dim", reshape: { tensor: "k", shape: [1, 37, 4, 8] }, says: ["`k`", "8", "16"] },
+  { name: "unknown configuration key", config: '{"widnow": 3}', says: ["widnow"] },
+  { name: "configuration that is no JSON", config: "causal", says: [] },
+  { name: "unknown kernel", kernel: "no_such_kernel", says: ["no_such_kernel"] },
+  { name: "unknown variant", variant: "no_such_variant", says: ["no_such_variant"] },
+];
+
+/** In the page: runs a golden file and compares every expected output. Answers with the worst error of each. */
+async function runGolden({ file, tolerance }) {
+  const { run } = await import("/gristmill.js");
+  const { decode } = await import("/safetensors.js");
+  const bytes = new Uint8Array(await (await fetch(`/golden/${file}`)).arrayBuffer());
+  const expected = decode(bytes);
+  const actual = decode(await run(expected.metadata.kernel, bytes, ""));
+  const worsts = [];
+  for (const [name, limit] of Object.entries(tolerance)) {
+    const [want, got] = [expected.tensors[name], actual.tensors[name]];
+    if (!want) throw new Error(`the file has no expected \`${name}\``);
+    if (!got) throw new Error(`\`${name}\` is missing from the outputs (${Object.keys(actual.tensors).join(", ")})`);
+    if (String(want.shape) !== String(got.shape)) throw new Error(`\`${name}\` has shape [${got.shape}], expected [${want.shape}]`);
+    let worst = 0, at = 0;
+    want.data.forEach((value, index) => {
+      const equal = value === got.data[index]; // -inf, where a row sees no key
+      const error = equal ? 0 : Math.abs(Number(value) - Number(got.data[index]));
+      if (error > worst || (Number.isNaN(error) && !Number.isNaN(worst))) [worst, at] = [error, index]; // NaN is the worst
+    });
+    if (!(worst <= limit)) {
+      throw new Error(`\`${name}\`[${at}] is ${got.data[at]}, expected ${want.data[at]}: ${worst} is over ${limit}`);
+    }
+    worsts.push(`${name} ${worst.toExponential(1)}`);
+  }
+  return `${actual.metadata.variant}, ${worsts.join(", ")}`;
+}
+
+/** In the page: `run` of a spoilt file must be rejected with an Error of one line, and the next good run must succeed. */
+async function runBad({ file, nan, cut, reshape, config = "", kernel, variant, says }) {
+  const { run } = await import("/gristmill.js");
+  const { decode, encode } = await import("/safetensors.js");
+  const good = new Uint8Array(await (await fetch(`/golden/${file}`)).arrayBuffer());
+  const { metadata, tensors } = decode(good);
+  if (nan) tensors[nan.tensor].data[nan.index] = nan.value ?? NaN;
+  if (reshape) tensors[reshape.tensor].shape = reshape.shape;
+  const spoilt = encode(tensors, metadata);
+  const bytes = cut === undefined ? spoilt : spoilt.subarray(0, Math.floor(cut * spoilt.length));
+  const error = await run(kernel ?? metadata.kernel, bytes, config, variant).then(() => null, (reason) => reason);
+  if (error === null) throw new Error("was accepted");
+  if (!(error instanceof Error)) throw new Error(`was rejected with ${typeof error}, not an Error`);
+  if (!error.message.trim() || error.message.includes("\n")) throw new Error(`the message is not one line: ${JSON.stringify(error.message)}`);
+  const missing = says.filter((words) => !error.message.includes(words));
+  if (missing.length) throw new Error(`the message does not name ${missing.join(", ")}: ${error.message}`);
+  await run(metadata.kernel, good, "");
+  return error.message;
+}
+
+/** In the page: two runs at once answer like two in a row. */
+async function runTwice({ file }) {
+  const { run } = await import("/gristmill.js");
+  const { decode } = await import("/safetensors.js");
+  const bytes = new Uint8Array(await (await fetch(`/golden/${file}`)).arrayBuffer());
+  const { kernel } = decode(bytes).metadata;
+  const outputs = [await run(kernel, bytes, ""), ...await Promise.all([run(kernel, bytes, ""), run(kernel, bytes, "")])];
+  const [first, ...others] = outputs.map((output) => String(decode(output).tensors.out.data));
+  if (others.some((other) => other !== first)) throw new Error("the answers differ");
+  return "equal answers";
+}
+
+/** The form of the page, as a visitor uses it. */
+async function runPage(page) {
+  await page.click("form button");
+  await page.waitForFunction(() => document.body.dataset.state !== "running");
+  const { state, status, rows } = await page.evaluate(() => ({
+    state: document.body.dataset.state,
+    status: document.getElementById("status").textContent,
+    rows: document.querySelectorAll("#outputs:not([hidden]) tbody tr").length,
+  }));
+  if (state !== "ready" || rows === 0) throw new Error(`${state}, ${rows} outputs: ${status}`);
+  return status;
+}
+
+const failures = await withPage(async (page) => {
+  let passed = 0, failed = 0, interrupt = () => {};
+  // A trap or a panic in wasm leaves its promise open for ever; the page tells of it here.
+  page.on("pageerror", (error) => interrupt(new Error(`nobody caught: ${error.message}`)));
+
+  const run = async (name, work) => {
+    const start = performance.now();
+    const interrupted = new Promise((_, reject) => { interrupt = reject; });
+    const timer = setTimeout(() => interrupt(new Error("no answer")), CASE_MILLISECONDS);
+    let detail, ok = true;
+    try {
+      detail = await Promise.race([interrupted, work()]);
+    } catch (error) {
+      ok = false;
+      detail = error.message.replace(/^page\.\w+: (Error: )?/, "").split("\n")[0]; // without the browser's stack
+    }
+    clearTimeout(timer);
+    ok ? passed++ : failed++;
+    console.log(`${ok ? "ok    " : "FAILED"} ${name}: ${detail} (${Math.round(performance.now() - start)} ms)`);
+  };
+
+  const names = await page.evaluate(async () => (await import("/gristmill.js")).kernels());
+  const tolerances = JSON.parse(await readFile(`${golden}/tolerances.json`, "utf8"));
+  for (const [file, { source, ...tolerance }] of Object.entries(tolerances)) {
+    const { kernel } = decode(await readFile(`${golden}/${file}`)).metadata;
+    if (names.includes(kernel)) await run(file, () => page.evaluate(runGolden, { file, tolerance }));
+  }
+  for (const { name, ...spoil } of BAD) {
+    await run(name, () => page.evaluate(runBad, { file: GOOD, ...spoil }));
+  }
+  await run("two runs at once", () => page.evaluate(runTwice, { file: GOOD }));
+  await run("the page's own example", () => runPage(page));
+  if (await page.evaluate(async () => "self_test" in await import("/gristmill.js"))) {
+    await run("self test", () => page.evaluate(async () => (await import("/gristmill.js")).self_test()));
+  }
+
+  console.log(`${passed} passed, ${failed} failed`);
+  return failed;
+});
+process.exitCode = failures ? 1 : 0;
+

@@ -1,0 +1,106 @@
+//! `cargo xtask test`: every check of the project, a line for each at the end.
+
+use crate::{process, setup, shaders, web};
+use anyhow::{Result, bail};
+use std::time::{Duration, Instant};
+
+/// A page waits for this file. Without any kernel it has 0.2 MB: WebGPU's bindings, safetensors, JSON.
+const WASM_BYTES: u64 = 600_000;
+
+/// What a page must not load: the browser has its own shader compiler and its own WebGPU.
+const NATIVE_ONLY: [&str; 3] = ["naga", "wgpu-core", "wgpu-hal"];
+
+pub fn run(part: Option<&str>) -> Result<()> {
+    if let Some(part) = part.filter(|part| !["native", "strict", "shaders", "web"].contains(part)) {
+        bail!("`{part}` is no part of the tests; they are native, strict, shaders and web");
+    }
+    let wanted = |name: &str| part.is_none_or(|part| part == name);
+    let mut summary = Summary::default();
+    if wanted("native") || wanted("strict") {
+        summary.step("Vulkan driver", setup::vulkan);
+    }
+    if wanted("native") {
+        summary.step("native tests", || process::run(process::cargo().args(["test", "--workspace"])));
+    }
+    if wanted("strict") {
+        // The library's own tests without what WebGPU does not have, as in a browser.
+        summary.step("native tests, strict WebGPU", || {
+            process::run(
+                process::cargo()
+                    .args(["test", "-p", "gristmill", "--tests"])
+                    .env("WGPU_STRICT_WEBGPU_COMPLIANCE", "1"),
+            )
+        });
+    }
+    if wanted("shaders") {
+        summary.step("shader bundle", || shaders::write(&process::target().join("shaders")));
+    }
+    if wanted("web") {
+        summary.step("browser package has no native code", no_native_code);
+        let built = summary.step("browser package, size", || {
+            let bytes = web::build()?;
+            if bytes >= WASM_BYTES {
+                bail!("the wasm has {bytes} bytes, the limit is {WASM_BYTES}");
+            }
+            Ok(())
+        });
+        if built {
+            summary.step("browser tests", web::browser_tests);
+        } else {
+            summary.skip("browser tests");
+        }
+    }
+    summary.finish()
+}
+
+fn no_native_code() -> Result<()> {
+    let tree = process::output(
+        process::cargo().args(
+            "tree -p gristmill-web --target wasm32-unknown-unknown --edges normal --prefix none --format {p}"
+                .split(' '),
+        ),
+    )?;
+    for line in tree.lines() {
+        if let Some(name) = line.split(' ').next().filter(|name| NATIVE_ONLY.contains(name)) {
+            bail!(
+                "the browser package links {name}; see `cargo tree -p gristmill-web --target wasm32-unknown-unknown -e normal -i {name}`"
+            );
+        }
+    }
+    println!("none of {} is linked", NATIVE_ONLY.join(", "));
+    Ok(())
+}
+
+#[derive(Default)]
+struct Summary {
+    lines: Vec<(&'static str, &'static str, Duration)>,
+}
+
+impl Summary {
+    /// Runs a step. A failure is told at once and counted; the other steps still run.
+    fn step(&mut self, name: &'static str, work: impl FnOnce() -> Result<()>) -> bool {
+        println!("\n== {name}");
+        let start = Instant::now();
+        let result = work();
+        if let Err(error) = &result {
+            eprintln!("{name}: {error:#}");
+        }
+        self.lines.push((name, if result.is_ok() { "ok" } else { "FAILED" }, start.elapsed()));
+        result.is_ok()
+    }
+
+    fn skip(&mut self, name: &'static str) {
+        self.lines.push((name, "skipped", Duration::ZERO));
+    }
+
+    fn finish(self) -> Result<()> {
+        println!("\n== summary");
+        for (name, state, time) in &self.lines {
+            println!("{state:>8}  {:>7.1} s  {name}", time.as_secs_f64());
+        }
+        match self.lines.iter().filter(|(_, state, _)| *state == "FAILED").count() {
+            0 => Ok(()),
+            failed => bail!("{failed} of {} steps failed", self.lines.len()),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! `cargo xtask web`: the browser package. Compile, bind (wasm-bindgen), shrink (wasm-opt), and add the page.
+
+use crate::{process, setup};
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::Path;
+
+/// What the page is made of besides the package.
+const PAGE: [&str; 3] = ["index.html", "main.js", "safetensors.js"];
+
+/// What the compiler emits today. Nothing newer is enabled, so that wasm-opt cannot ask more of a browser than it did.
+const WASM_FEATURES: [&str; 6] = [
+    "bulk-memory",
+    "nontrapping-float-to-int",
+    "sign-ext",
+    "mutable-globals",
+    "reference-types",
+    "multivalue",
+];
+
+/// Builds web/dist and returns the bytes of its wasm.
+pub fn build() -> Result<u64> {
+    let toolchain = setup::wasm()?;
+    setup::npm()?;
+    let (mut cargo, target) = setup::wasm_build(&toolchain);
+    process::run(cargo.args(["-p", "gristmill-web", "--profile", "wasm"]))?;
+    let compiled = target.join("wasm32-unknown-unknown/wasm/gristmill_web.wasm");
+
+    let web = process::root().join("web");
+    let dist = web.join("dist");
+    if dist.exists() {
+        fs::remove_dir_all(&dist)?;
+    }
+    fs::create_dir_all(&dist)?;
+    process::run(
+        process::cargo()
+            .args(["run", "--quiet", "-p", "xtask", "--features", "bindgen", "--", "bindgen"])
+            .args([&compiled, &dist]),
+    )?;
+    let wasm = dist.join("gristmill_bg.wasm");
+    let bound = size(&wasm)?;
+    let shrunk = dist.join("shrunk.wasm");
+    process::run(
+        process::command("node")
+            .arg(web.join("node_modules/binaryen/bin/wasm-opt"))
+            .arg("-Oz")
+            .args(WASM_FEATURES.map(|feature| format!("--enable-{feature}")))
+            .arg(&wasm)
+            .arg("-o")
+            .arg(&shrunk),
+    )?;
+    fs::rename(&shrunk, &wasm)?;
+    for file in PAGE {
+        fs::copy(web.join(file), dist.join(file)).with_context(|| format!("web/{file}"))?;
+    }
+    let bytes = size(&wasm)?;
+    println!("web/dist is built: {} KB of wasm ({} KB before wasm-opt)", bytes / 1000, bound / 1000);
+    Ok(bytes)
+}
+
+/// Builds, then serves web/dist on this machine only.
+pub fn serve(port: &str) -> Result<()> {
+    build()?;
+    process::run(process::command("node").args(["web/serve.mjs", port]))
+}
+
+/// Builds, then measures in headless Chromium.
+pub fn bench() -> Result<()> {
+    build()?;
+    let chromium = setup::chromium()?;
+    process::run(process::command("node").arg("web/tests/bench.mjs").env("CHROMIUM", chromium))
+}
+
+/// The tests in headless Chromium, on web/dist as it stands.
+pub fn browser_tests() -> Result<()> {
+    let chromium = setup::chromium()?;
+    process::run(process::command("node").arg("web/tests/browser.mjs").env("CHROMIUM", chromium))
+}
+
+/// Writes the JavaScript and TypeScript side of a compiled package.
+#[cfg(feature = "bindgen")]
+pub fn bindgen(wasm: &Path, directory: &Path) -> Result<()> {
+    wasm_bindgen_cli_support::Bindgen::new()
+        .input_path(wasm)
+        .out_name("gristmill")
+        .web(true)?
+        .typescript(true)
+        .omit_default_module_path(false)
+        .remove_name_section(true)
+        .remove_producers_section(true)
+        .generate(directory)
+}
+
+fn size(file: &Path) -> Result<u64> {
+    Ok(file.metadata().with_context(|| file.display().to_string())?.len())
+}
