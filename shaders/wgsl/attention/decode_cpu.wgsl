@@ -1,5 +1,8 @@
 // Attention of few query rows over many keys, for adapters that run on a CPU; `combine` merges the partial results.
 // FlashAttention-2, arXiv 2307.08691, section 3.2: keys are split because the rows alone cannot fill the lanes.
+#if SUBGROUP
+#import attention/prefill_cpu PARTIAL=1
+#else
 #import attention/bindings
 #import shared/load tensor=query f16={QUERY_F16} aligned={HEAD_DIM%4==0}
 #import shared/load tensor=key f16={KEY_F16} aligned={HEAD_DIM%4==0}
@@ -12,8 +15,7 @@
 #endif
 @group(0) @binding(9) var<storage, read_write> partial_state: array<vec2f>;   // [splits * 8, batch, query_tokens, out_heads]: maximum, sum
 
-const KEYS = {KEYS};          // per lane and step
-const SLACK = 8.0;           // weights stay below 2^8
+const STEP = {KEYS*8};       // every lane takes KEYS keys of its own
 const BIAS_LIMIT = 5.0e28;   // a biased logit stays above FLOOR
 
 @compute @workgroup_size(8)
@@ -61,7 +63,7 @@ fn main(
 #endfor
 #endfor
 
-    for (var start = low; start < high; start += 8 * KEYS) {
+    for (var start = low; start < high; start += STEP) {
 #for j in 0..KEYS
         let at{j} = start + {j*8} + i32(lane);
         let own{j} = s.key_start + u32(min(at{j}, high - 1));
@@ -77,48 +79,38 @@ fn main(
 #endfor
 #endfor
 #if KEY_BIAS
-        let bias{j} = LOG2_E * clamp(key_bias[own{j}], -BIAS_LIMIT, BIAS_LIMIT);
-#for r in 0..ROWS
-        score{r}_{j} += bias{j};
-#endfor
+        let bias{j} = clamp(key_bias[own{j}], -BIAS_LIMIT, BIAS_LIMIT) * LOG2_E;
+#else
+        let bias{j} = 0.0;
 #endif
 #if KEY_MASK
-        let visible{j} = at{j} < high && key_mask[own{j}] != 0u;
+        let shown{j} = at{j} < high && key_mask[own{j}] != 0u;
 #else
-        let visible{j} = at{j} < high;
+        let shown{j} = at{j} < high;
 #endif
 #for r in 0..ROWS
-        if (!visible{j} || at{j} < position{r} - params.left || at{j} > position{r} + params.right) { score{r}_{j} = MASKED; }
+        let visible{r}_{j} = shown{j} && at{j} >= position{r} - params.left && at{j} <= position{r} + params.right;
+        score{r}_{j} = select(MASKED, score{r}_{j} + bias{j}, visible{r}_{j});
 #endfor
 #endfor
 
-        // The maximum need not be exact: it follows only when a score has outgrown it by SLACK.
-        var growth = 0.0;
 #for r in 0..ROWS
         var peak{r} = maximum{r};
 #for j in 0..KEYS
         peak{r} = max(peak{r}, score{r}_{j});
 #endfor
-        growth = max(growth, peak{r} - maximum{r});
-#endfor
-        if (growth > SLACK) {
-#for r in 0..ROWS
-            let rescale{r} = exp2(maximum{r} - peak{r});
-            maximum{r} = peak{r};
-            sum{r} *= rescale{r};
-#for c in 0..(VALUE_DIM+3)/4
-            out{r}_{c} *= rescale{r};
-#endfor
-#endfor
-        }
-
+        let rescale{r} = exp2(maximum{r} - peak{r});
+        maximum{r} = peak{r};
+        sum{r} *= rescale{r};
 #for j in 0..KEYS
-#for r in 0..ROWS
-        let weight{r}_{j} = exp2(score{r}_{j} - maximum{r});
+        let weight{r}_{j} = exp2(score{r}_{j} - peak{r});
         sum{r} += weight{r}_{j};
 #endfor
 #endfor
 #for c in 0..(VALUE_DIM+3)/4
+#for r in 0..ROWS
+        out{r}_{c} *= rescale{r};
+#endfor
 #for j in 0..KEYS
         let value{c}_{j} = load_value(value_row{j} + {c*4}u, {VALUE_DIM-c*4}u);
 #for r in 0..ROWS
@@ -149,3 +141,4 @@ fn main(
     }
 #endfor
 }
+#endif

@@ -5,12 +5,23 @@
 #import shared/load tensor=key f16={KEY_F16} aligned={HEAD_DIM%4==0}
 #import shared/load tensor=value f16={KEY_F16} aligned={VALUE_DIM%4==0}
 
-#if VALUE_DIM % 4 == 0
+#if PARTIAL && VALUE_DIM % 4 == 0
+@group(0) @binding(8) var<storage, read_write> out: array<vec4f>;      // [splits, batch, query_tokens, out_heads, value_dim], not normalised
+#endif
+#if PARTIAL && VALUE_DIM % 4 != 0
+@group(0) @binding(8) var<storage, read_write> out: array<f32>;        // [splits, batch, query_tokens, out_heads, value_dim], not normalised
+#endif
+#if !PARTIAL && VALUE_DIM % 4 == 0
 @group(0) @binding(8) var<storage, read_write> out: array<vec4f>;      // [batch, query_tokens, out_heads, value_dim]
-#else
+#endif
+#if !PARTIAL && VALUE_DIM % 4 != 0
 @group(0) @binding(8) var<storage, read_write> out: array<f32>;        // [batch, query_tokens, out_heads, value_dim]
 #endif
+#if PARTIAL
+@group(0) @binding(9) var<storage, read_write> state: array<vec2f>;    // [splits, batch, query_tokens, out_heads]: maximum in base 2, sum
+#else
 @group(0) @binding(9) var<storage, read_write> lse: array<f32>;        // [batch, query_tokens, out_heads], natural log
+#endif
 
 const TILE = {ROWS*8}u;
 const KEYS = {KEYS};
@@ -27,19 +38,32 @@ fn main(
     if (group >= grid.end) {
         return;
     }
-    let s = sequence_at(group / params.row_tiles / params.kv_heads);
-    let kv_head = group / params.row_tiles % params.kv_heads;
+#if PARTIAL
+    let split = group % params.splits;
+    let tile = group / params.splits;
+#else
+    let tile = group;
+#endif
+    let s = sequence_at(tile / params.row_tiles / params.kv_heads);
+    let kv_head = tile / params.row_tiles % params.kv_heads;
     let rows = s.query_count * params.group;
-    let first = group % params.row_tiles * TILE;
+    let first = tile % params.row_tiles * TILE;
     if (first >= rows) {
         return;
     }
 
-    // Some row of the tile sees the keys low..high, every row sees seen_low..seen_high.
+    // Some row of the tile sees the keys visible_low..visible_high; every row sees those in seen_low..seen_high.
     let first_position = s.q_offset + i32(first / params.group);
     let last_position = s.q_offset + i32((min(first + TILE, rows) - 1u) / params.group);
-    let low = clamp(first_position - params.left, 0, i32(s.key_count));
-    let high = clamp(last_position + params.right + 1, 0, i32(s.key_count));
+    let visible_low = clamp(first_position - params.left, 0, i32(s.key_count));
+    let visible_high = clamp(last_position + params.right + 1, 0, i32(s.key_count));
+#if PARTIAL
+    let low = visible_low + i32(split * params.split_tokens);
+    let high = min(low + i32(params.split_tokens), visible_high);
+#else
+    let low = visible_low;
+    let high = visible_high;
+#endif
     let seen_low = last_position - params.left;
     let seen_high = min(first_position + params.right + 1, high);
 
@@ -166,12 +190,26 @@ fn main(
 #endfor
     }
 
+#if PARTIAL && PACKED
+    let first_place = split * sequences[params.batch] * params.kv_heads * params.group;
+#endif
+#if PARTIAL && !PACKED
+    let first_place = split * params.batch * params.query_tokens * params.kv_heads * params.group;
+#endif
+#if !PARTIAL
+    let first_place = 0u;
+#endif
 #for r in 0..ROWS
     if (first + {r*8}u + lane < rows) {
-        let place = token{r} * params.kv_heads * params.group + head{r};
+        let place = first_place + token{r} * params.kv_heads * params.group + head{r};
+#if PARTIAL
+        state[place] = vec2f(maximum{r}, sum{r});
+        let inverse = 1.0;
+#else
         let divisor = select(1.0, sum{r}, sum{r} > 0.0);
         let inverse = 1.0 / divisor;
         lse[place] = select(EMPTY_LSE, (maximum{r} + log2(divisor)) * LN_2, sum{r} > 0.0);
+#endif
 #if VALUE_DIM % 4 == 0
 #for c in 0..VALUE_DIM/4
         out[place * {VALUE_DIM/4}u + {c}u] = inverse * out{r}_{c};

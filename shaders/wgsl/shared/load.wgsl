@@ -16,12 +16,12 @@ fn load_{tensor}(element: u32, count: u32) -> vec4f {
 #endif
 #if !aligned && !f16
 fn load_{tensor}(element: u32, count: u32) -> vec4f {
-    var value = vec4f(0.0);
-    if (count > 0u) { value.x = {tensor}[element]; }
-    if (count > 1u) { value.y = {tensor}[element + 1u]; }
-    if (count > 2u) { value.z = {tensor}[element + 2u]; }
-    if (count > 3u) { value.w = {tensor}[element + 3u]; }
-    return value;
+    var quad = vec4f(0.0); // not `value`: that may be the binding
+    if (count > 0u) { quad.x = {tensor}[element]; }
+    if (count > 1u) { quad.y = {tensor}[element + 1u]; }
+    if (count > 2u) { quad.z = {tensor}[element + 2u]; }
+    if (count > 3u) { quad.w = {tensor}[element + 3u]; }
+    return quad;
 }
 #endif
 #if !aligned && f16
@@ -31,11 +31,11 @@ fn load_{tensor}_half(element: u32) -> f32 {
 }
 
 fn load_{tensor}(element: u32, count: u32) -> vec4f {
-    var value = vec4f(0.0);
-    if (count > 0u) { value.x = load_{tensor}_half(element); }
-    if (count > 1u) { value.y = load_{tensor}_half(element + 1u); }
-    if (count > 2u) { value.z = load_{tensor}_half(element + 2u); }
-    if (count > 3u) { value.w = load_{tensor}_half(element + 3u); }
-    return value;
+    var quad = vec4f(0.0); // not `value`: that may be the binding
+    if (count > 0u) { quad.x = load_{tensor}_half(element); }
+    if (count > 1u) { quad.y = load_{tensor}_half(element + 1u); }
+    if (count > 2u) { quad.z = load_{tensor}_half(element + 2u); }
+    if (count > 3u) { quad.w = load_{tensor}_half(element + 3u); }
+    return quad;
 }
 #endif

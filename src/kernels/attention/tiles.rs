@@ -44,7 +44,7 @@ pub(super) fn route(kind: VariantKind, shape: &Shape) -> Route {
 }
 
 fn prefill_gpu(shape: &Shape) -> Tile {
-    let (rows, keys) = if shape.value_dim <= 64 { (64, 32) } else { (32, 32) };
+    let (rows, keys) = if shape.value_dim <= 128 { (64, 32) } else { (32, 64) };
     Tile { kernel: "attention/prefill", rows, constants: vec![("ROW_TILE", rows), ("KEY_TILE", keys)] }
 }
 
@@ -58,15 +58,12 @@ fn prefill_cpu(kind: VariantKind, shape: &Shape) -> Tile {
 }
 
 fn decode(kind: VariantKind, shape: &Shape) -> Route {
-    let rows = match shape.rows() {
-        1 => 1,
-        rows => rows.next_multiple_of(4).min(16),
-    };
     let (tile, partials_per_split, wanted_groups) = if kind.is_cpu() {
         let rows = shape.rows().next_power_of_two().min(4);
         let tile = Tile { kernel: "attention/decode_cpu", rows, constants: vec![("ROWS", rows), ("KEYS", 4)] };
         (tile, 8, 16)
     } else {
+        let rows = decode_rows(shape);
         let tile = Tile { kernel: "attention/decode", rows, constants: vec![("ROW_TILE", rows)] };
         (tile, 1, 1024)
     };
@@ -75,6 +72,14 @@ fn decode(kind: VariantKind, shape: &Shape) -> Route {
     let splits = usize::div_ceil(wanted_groups, others).clamp(1, shape.tokens.div_ceil(128));
     let split_tokens = shape.tokens.div_ceil(splits).next_multiple_of(64);
     Route::Decode { tile, splits: shape.tokens.div_ceil(split_tokens), split_tokens, partials_per_split }
+}
+
+/// The smallest tile that holds the rows, else the largest whose query fits beside the keys in 16 KiB.
+fn decode_rows(shape: &Shape) -> usize {
+    let fits = |rows: &usize| rows * (shape.head_dim.next_multiple_of(32) + 64) <= 2048;
+    let allowed = [1, 4, 8, 16].into_iter().filter(fits);
+    let most = allowed.clone().max().unwrap_or(1);
+    allowed.into_iter().find(|rows| *rows >= shape.rows()).unwrap_or(most)
 }
 
 #[derive(encase::ShaderType)]

@@ -1,0 +1,69 @@
+//! Golden vectors through the same `run` that the command line and the browser use.
+
+mod common;
+
+use common::{assert_close, gpu, variants};
+use gristmill::run::{RunOptions, run, run_twin};
+use safetensors::SafeTensors;
+use serde_json::Value;
+use std::path::PathBuf;
+
+fn golden(file: &str) -> Vec<u8> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn floats(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {
+    let view = file.tensor(name).unwrap_or_else(|error| panic!("{name}: {error}"));
+    view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+}
+
+/// Every golden file with its kernel, and its outputs with their tolerances.
+fn goldens() -> Vec<(String, String, Vec<(String, f64)>)> {
+    let tolerances: serde_json::Map<String, Value> =
+        serde_json::from_slice(&golden("tolerances.json")).unwrap();
+    let each = |(file, entry): (String, Value)| {
+        let bytes = golden(&file);
+        let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+        let kernel = header.metadata().as_ref().unwrap()["kernel"].clone();
+        let outputs = entry.as_object().unwrap().iter();
+        let outputs = outputs.filter_map(|(name, value)| Some((name.clone(), value.as_f64()?))).collect();
+        (file, kernel, outputs)
+    };
+    tolerances.into_iter().map(each).collect()
+}
+
+fn compare(file: &str, by: &str, result: &[u8], expected: &[u8], outputs: &[(String, f64)]) {
+    let (result, expected) = (SafeTensors::deserialize(result).unwrap(), SafeTensors::deserialize(expected).unwrap());
+    assert!(!outputs.is_empty(), "{file} has no tolerance");
+    for (name, tolerance) in outputs {
+        let wanted: Vec<f64> = floats(&expected, name).into_iter().map(f64::from).collect();
+        assert_close(&format!("{file} `{name}` by {by}"), &floats(&result, name), &wanted, *tolerance);
+    }
+}
+
+#[test]
+fn every_variant_matches_the_golden_vectors() {
+    let all = goldens();
+    assert!(all.len() >= 14, "{} golden files", all.len());
+    for (file, kernel, outputs) in &all {
+        let input = golden(file);
+        for kind in variants() {
+            let options = RunOptions { variant: Some(kind), ..Default::default() };
+            let result = pollster::block_on(run(gpu(), kernel, &input, &options))
+                .unwrap_or_else(|error| panic!("{file} by {kind}: {error}"));
+            compare(file, kind.name(), &result, &input, outputs);
+        }
+    }
+}
+
+#[test]
+fn the_twin_matches_the_golden_vectors() {
+    for (file, kernel, outputs) in goldens() {
+        let input = golden(&file);
+        let result = run_twin(&kernel, &input, &RunOptions::default()).unwrap();
+        // The goldens are stored as f32, and so is the twin's result.
+        let outputs: Vec<_> = outputs.into_iter().map(|(name, _)| (name, 2e-6)).collect();
+        compare(&file, "twin", &result, &input, &outputs);
+    }
+}
