@@ -5,9 +5,11 @@
 pub mod error;
 mod gpu;
 pub mod kernels;
+pub mod measure;
 pub mod models;
 pub mod run;
 mod schedule;
+pub mod self_check;
 mod tensor;
 pub mod twins;
 mod variant;

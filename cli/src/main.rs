@@ -1,1 +1,98 @@
-fn main() {}
+//! The `gristmill` command: run, measure and look at the kernels.
+
+mod bench;
+mod demo;
+mod info;
+mod photo;
+mod plot;
+mod record;
+mod report;
+mod run;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use gristmill::{Gpu, GpuOptions, VariantKind};
+use std::process::ExitCode;
+
+/// WGSL kernels for efficient inference: run them on any data, measure them, look at what they do.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The adapters of this machine, their features and limits, and which build of the kernels runs there
+    Info(info::InfoArgs),
+    /// Run a kernel on a safetensors file
+    Run(run::RunArgs),
+    /// Measure kernels against a baseline and the adapter's own peaks
+    Bench(bench::BenchArgs),
+    /// Denoise a photo, measure Sparse Query Attention and check every kernel; writes a report to look at
+    Demo(demo::DemoArgs),
+    /// Check every kernel on this adapter against its f64 twin
+    Check(AdapterArgs),
+}
+
+/// Where to run.
+#[derive(Args, Clone)]
+struct AdapterArgs {
+    /// Part of the adapter's name; the best adapter without it
+    #[arg(long, value_name = "SUBSTRING")]
+    adapter: Option<String>,
+    /// Build of the kernels: portable, subgroup, cpu or cpu-plain; the one that fits the adapter without it
+    #[arg(long, value_name = "NAME")]
+    variant: Option<VariantKind>,
+}
+
+impl AdapterArgs {
+    fn gpu(&self) -> Result<Gpu> {
+        let options = GpuOptions {
+            adapter: self.adapter.clone(),
+            variant: self.variant,
+            cache_directory: cache_directory(),
+            ..Default::default()
+        };
+        Ok(pollster::block_on(Gpu::request(options))?)
+    }
+}
+
+/// Where compiled pipelines are kept between runs.
+fn cache_directory() -> Option<std::path::PathBuf> {
+    let home = std::env::var_os("XDG_CACHE_HOME").map(std::path::PathBuf::from);
+    let home = home.or_else(|| Some(std::path::PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
+    Some(home.join("gristmill"))
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Info(args) => info::info(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Bench(args) => bench::bench(&args),
+        Command::Demo(args) => demo::demo(&args),
+        Command::Check(args) => check(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line: the message, then what lies behind it.
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn check(args: &AdapterArgs) -> Result<()> {
+    let gpu = args.gpu()?;
+    println!("{} ({:?})", gpu.info().name, gpu.info().backend);
+    let checks = pollster::block_on(gristmill::self_check::self_check(&gpu, args.variant, |check| {
+        println!("{} {:<34} {}", if check.passed { "ok  " } else { "FAIL" }, check.name, check.detail);
+    }))?;
+    let failed = checks.iter().filter(|check| !check.passed).count();
+    anyhow::ensure!(failed == 0, "{failed} of {} checks failed", checks.len());
+    println!("{} kernels agree with their twins", checks.len());
+    let _ = gpu.save_pipeline_cache();
+    Ok(())
+}

@@ -95,28 +95,22 @@ impl BenchRecord {
     }
 }
 
-/// The headers of all columns; a column of words is aligned to the left, one of numbers to the right.
-const HEADERS: [(&str, Side); 13] = [
-    ("kernel", Side::Left),
-    ("variant", Side::Left),
-    ("dtype", Side::Left),
-    ("shape", Side::Left),
-    ("ms", Side::Right),
-    ("GFLOP/s", Side::Right),
-    ("GB/s", Side::Right),
-    ("peak", Side::Right),
-    ("baseline", Side::Left),
-    ("baseline ms", Side::Right),
-    ("speedup", Side::Right),
-    ("paper", Side::Right),
-    ("scratch", Side::Right),
+/// The headers of all columns.
+const HEADERS: [&str; 13] = [
+    "kernel",
+    "variant",
+    "dtype",
+    "shape",
+    "ms",
+    "GFLOP/s",
+    "GB/s",
+    "peak",
+    "baseline",
+    "baseline ms",
+    "speedup",
+    "paper",
+    "scratch",
 ];
-
-#[derive(Clone, Copy)]
-enum Side {
-    Left,
-    Right,
-}
 
 /// The columns that some record fills, by their place in `HEADERS`.
 fn filled(rows: &[[String; HEADERS.len()]]) -> Vec<usize> {
@@ -128,29 +122,35 @@ pub fn columns(records: &[BenchRecord]) -> (Vec<&'static str>, Vec<Vec<String>>)
     let rows: Vec<_> = records.iter().map(BenchRecord::cells).collect();
     let filled = filled(&rows);
     let pick = |row: &[String; HEADERS.len()]| filled.iter().map(|&column| row[column].clone()).collect();
-    (filled.iter().map(|&column| HEADERS[column].0).collect(), rows.iter().map(pick).collect())
+    (filled.iter().map(|&column| HEADERS[column]).collect(), rows.iter().map(pick).collect())
 }
 
 /// The records as a text table with aligned columns; empty for no records.
 pub fn table(records: &[BenchRecord]) -> String {
-    let mut rows: Vec<_> = records.iter().map(BenchRecord::cells).collect();
-    let filled = filled(&rows);
-    rows.insert(0, HEADERS.map(|header| header.0.to_owned()));
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..HEADERS.len()).map(width).collect();
-    let line = |row: &[String; HEADERS.len()]| {
-        let cells = filled.iter().map(|&column| match HEADERS[column].1 {
-            Side::Left => format!("{:<1$}", row[column], widths[column]),
-            Side::Right => format!("{:>1$}", row[column], widths[column]),
+    let (headers, rows) = columns(records);
+    if records.is_empty() { String::new() } else { text_table(&headers, &rows) }
+}
+
+/// A text table; columns of numbers stand to the right, others to the left.
+pub fn text_table<H: AsRef<str>>(headers: &[H], rows: &[Vec<String>]) -> String {
+    let column = |index: usize| rows.iter().filter_map(move |row| row.get(index));
+    let shape: Vec<(usize, bool)> = (0..headers.len())
+        .map(|index| {
+            let widest = column(index).map(|cell| cell.chars().count()).max().unwrap_or(0);
+            let numbers = column(index).all(|cell| !cell.starts_with(|c: char| c.is_alphabetic()));
+            (widest.max(headers[index].as_ref().chars().count()), numbers)
+        })
+        .collect();
+    let line = |cells: Vec<&str>| {
+        let cells = cells.into_iter().zip(&shape).map(|(cell, &(width, right))| {
+            if right { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
         });
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
     };
-    let mut lines: Vec<String> = rows.iter().map(line).collect();
-    if records.is_empty() {
-        return String::new();
-    }
-    lines.insert(1, "-".repeat(lines[0].len() - 1) + "\n");
-    lines.concat()
+    let head = line(headers.iter().map(AsRef::as_ref).collect());
+    let rule = "-".repeat(head.chars().count() - 1) + "\n";
+    let body = rows.iter().map(|row| line(row.iter().map(String::as_str).collect()));
+    [head, rule].into_iter().chain(body).collect()
 }
 
 /// Writes the records as a JSON list.

@@ -87,12 +87,12 @@ impl Default for RunOptions {
     }
 }
 
-/// The kernel of this name.
 /// The names of all kernels.
 pub fn kernels() -> impl Iterator<Item = &'static str> {
     KERNELS.iter().map(|spec| spec.name)
 }
 
+/// The kernel of this name.
 pub fn find(kernel: &str) -> Result<&'static KernelSpec> {
     KERNELS.iter().find(|spec| spec.name == kernel).ok_or_else(|| {
         let names: Vec<_> = KERNELS.iter().map(|spec| spec.name).collect();

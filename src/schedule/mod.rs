@@ -24,6 +24,12 @@ pub struct Cost {
     pub bytes: f64,
 }
 
+impl std::iter::Sum for Cost {
+    fn sum<I: Iterator<Item = Cost>>(costs: I) -> Cost {
+        costs.fold(Cost::default(), |sum, cost| Cost { flops: sum.flops + cost.flops, bytes: sum.bytes + cost.bytes })
+    }
+}
+
 impl Cost {
     /// One number to cut submits by: on the adapters measured a byte costs about as much as 8 FLOPs.
     pub(crate) fn work(self) -> f64 {
@@ -93,6 +99,11 @@ impl Schedule {
     ) -> Result<Recorder<'_>> {
         let pipeline = self.gpu.pipeline(kernel, constants)?;
         Ok(Recorder { schedule: self, label, pipeline, params: Vec::new(), bindings: Vec::new() })
+    }
+
+    /// Work of everything recorded so far.
+    pub fn cost(&self) -> Cost {
+        self.steps.iter().map(|step| step.cost).sum()
     }
 
     /// Plans memory, allocates it, and fixes every dispatch within the adapter's limits.

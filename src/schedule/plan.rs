@@ -87,10 +87,7 @@ impl Plan {
 
     /// Work of all steps.
     pub fn cost(&self) -> Cost {
-        self.steps.iter().fold(Cost::default(), |sum, step| Cost {
-            flops: sum.flops + step.cost.flops,
-            bytes: sum.bytes + step.cost.bytes,
-        })
+        self.steps.iter().map(|step| step.cost).sum()
     }
 
     /// Records everything into the caller's encoder, in one compute pass: no submit, no allocation, no readback.

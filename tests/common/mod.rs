@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 use gristmill::{Gpu, GpuOptions, Tensor, VariantKind};
+use proptest::prelude::ProptestConfig;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use std::sync::OnceLock;
@@ -20,6 +21,17 @@ pub fn gpu() -> &'static Gpu {
 pub fn variants() -> Vec<VariantKind> {
     let runs = |kind: &VariantKind| gpu().variant(Some(*kind)).is_ok_and(|variant| variant.kind == *kind);
     VariantKind::ALL.into_iter().filter(runs).collect()
+}
+
+/// A property's number of cases, unless `PROPTEST_CASES` says another. Shrinking is short: each new build takes a second.
+pub fn budget(cases: u32) -> ProptestConfig {
+    let wanted = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok());
+    ProptestConfig {
+        cases: wanted.unwrap_or(cases),
+        failure_persistence: None,
+        max_shrink_iters: 40,
+        ..ProptestConfig::default()
+    }
 }
 
 /// Fresh random numbers; a failing test prints the seed.

@@ -52,6 +52,8 @@ fn main(
     let token{r} = s.query_start + row{r} / params.group;
     let head{r} = kv_head * params.group + row{r} % params.group;
     let position{r} = s.q_offset + i32(row{r} / params.group);
+    let row_low{r} = position{r} - params.left;
+    let row_high{r} = min(position{r} + params.right + 1, high);
     let query_start{r} = (token{r} * params.query_heads + head{r} % params.query_heads) * {HEAD_DIM}u;
 #for d in 0..(HEAD_DIM+3)/4
     let query{r}_{d} = factor * load_query(query_start{r} + {d*4}u, {HEAD_DIM-d*4}u);
@@ -84,12 +86,12 @@ fn main(
         let bias{j} = 0.0;
 #endif
 #if KEY_MASK
-        let shown{j} = at{j} < high && key_mask[own{j}] != 0u;
+        let shown{j} = key_mask[own{j}] != 0u;
 #else
-        let shown{j} = at{j} < high;
+        let shown{j} = true;
 #endif
 #for r in 0..ROWS
-        let visible{r}_{j} = shown{j} && at{j} >= position{r} - params.left && at{j} <= position{r} + params.right;
+        let visible{r}_{j} = shown{j} & (at{j} >= row_low{r}) & (at{j} < row_high{r});
         score{r}_{j} = select(MASKED, score{r}_{j} + bias{j}, visible{r}_{j});
 #endfor
 #endfor

@@ -74,6 +74,8 @@ fn main(
     let token{r} = s.query_start + row{r} / params.group;
     let head{r} = kv_head * params.group + row{r} % params.group;
     let position{r} = s.q_offset + i32(row{r} / params.group);
+    let row_low{r} = position{r} - params.left;
+    let row_high{r} = min(position{r} + params.right + 1, high);
     let query_start{r} = (token{r} * params.query_heads + head{r} % params.query_heads) * {HEAD_DIM}u;
 #for d in 0..(HEAD_DIM+3)/4
     let query{r}_{d} = factor * load_query(query_start{r} + {d*4}u, {HEAD_DIM-d*4}u);
@@ -139,9 +141,7 @@ fn main(
         if (start < seen_low || start + KEYS > seen_high) {
 #for j in 0..KEYS
 #for r in 0..ROWS
-            if (start + {j} < position{r} - params.left || start + {j} > position{r} + params.right || start + {j} >= high) {
-                score{r}_{j} = MASKED;
-            }
+            score{r}_{j} = select(MASKED, score{r}_{j}, (start + {j} >= row_low{r}) & (start + {j} < row_high{r}));
 #endfor
 #endfor
         }

@@ -1,0 +1,108 @@
+//! Dense attention, decode and linear layers.
+
+use super::Bench;
+use crate::plot::BarChart;
+use crate::record::BenchRecord;
+use anyhow::Result;
+use gristmill::measure::{self, AttentionCase};
+use gristmill::{Dtype, VariantKind};
+use serde_json::json;
+
+/// Self-attention; the baseline is the portable build on the same adapter.
+pub fn attention(bench: &Bench) -> Result<Vec<BenchRecord>> {
+    let settings = &bench.settings;
+    let query_heads = settings.count("query_heads", 4)?;
+    let base = AttentionCase {
+        batch: settings.count("batch", 1)?,
+        query_tokens: 0,
+        tokens: 0,
+        query_heads,
+        kv_heads: settings.count("kv_heads", query_heads)?,
+        head_dim: settings.count("head_dim", 64)?,
+        causal: false,
+        dtype: settings.dtype()?,
+    };
+    let lengths: &[usize] = if bench.is_cpu() { &[1024] } else { &[1024, 4096, 16384] };
+    let mut records = Vec::new();
+    for tokens in settings.counts("tokens", lengths)? {
+        let masks = if settings.flag("causal", false)? { vec![true] } else { vec![false, true] };
+        for causal in masks {
+            let case = AttentionCase { query_tokens: tokens, tokens, causal, ..base };
+            records.push(one(bench, "attention", case)?);
+        }
+    }
+    Ok(records)
+}
+
+/// One query token against a long cache.
+pub fn decode(bench: &Bench) -> Result<Vec<BenchRecord>> {
+    let settings = &bench.settings;
+    let base = AttentionCase {
+        batch: settings.count("batch", 1)?,
+        query_tokens: 1,
+        tokens: 0,
+        query_heads: settings.count("query_heads", 16)?,
+        kv_heads: settings.count("kv_heads", 4)?,
+        head_dim: settings.count("head_dim", 64)?,
+        causal: true,
+        dtype: settings.dtype()?,
+    };
+    let mut records = Vec::new();
+    for tokens in settings.counts("tokens", &[8192, 65536])? {
+        records.push(one(bench, "decode", AttentionCase { tokens, ..base })?);
+    }
+    Ok(records)
+}
+
+fn one(bench: &Bench, kernel: &str, case: AttentionCase) -> Result<BenchRecord> {
+    bench.say(format!("{kernel}, {} tokens", case.tokens));
+    let run = |variant| pollster::block_on(measure::attention(&bench.gpu, case, variant, bench.samples));
+    let measured = run(bench.variant)?;
+    let shape = [
+        ("batch", json!(case.batch)),
+        ("tokens", json!(case.tokens)),
+        ("query_heads", json!(case.query_heads)),
+        ("kv_heads", json!(case.kv_heads)),
+        ("head_dim", json!(case.head_dim)),
+        ("causal", json!(case.causal)),
+    ];
+    let record = bench.record(kernel, case.dtype, &shape, &measured);
+    if measured.variant == VariantKind::Portable {
+        return Ok(record);
+    }
+    bench.say(format!("{kernel}, {} tokens, portable build", case.tokens));
+    Ok(record.with_baseline("portable", run(Some(VariantKind::Portable))?.ms))
+}
+
+/// y = x W, square and with one row.
+pub fn linear(bench: &Bench) -> Result<Vec<BenchRecord>> {
+    let settings = &bench.settings;
+    let size = if bench.is_cpu() { 512 } else { 4096 };
+    let dtype: Dtype = settings.dtype()?;
+    let mut records = Vec::new();
+    for rows in settings.counts("rows", &[size, 1])? {
+        let shape = [rows, settings.count("inputs", size)?, settings.count("outputs", size)?];
+        bench.say(format!("linear, {shape:?}"));
+        let run = |variant| {
+            pollster::block_on(measure::linear(&bench.gpu, shape, dtype, variant, bench.samples))
+        };
+        let measured = run(bench.variant)?;
+        let keys = [("rows", json!(shape[0])), ("inputs", json!(shape[1])), ("outputs", json!(shape[2]))];
+        let mut record = bench.record("linear", dtype, &keys, &measured);
+        if measured.variant != VariantKind::Portable {
+            record = record.with_baseline("portable", run(Some(VariantKind::Portable))?.ms);
+        }
+        records.push(record);
+    }
+    Ok(records)
+}
+
+/// Share of the nearer peak, case by case.
+pub fn plot(records: &[BenchRecord]) -> BarChart {
+    BarChart {
+        title: "Share of the adapter's measured peak".into(),
+        value_label: "percent".into(),
+        labels: records.iter().map(|r| format!("{} {}", r.kernel, r.shape_text())).collect(),
+        series: vec![("share".into(), records.iter().map(|r| 100.0 * r.peak_share).collect())],
+    }
+}

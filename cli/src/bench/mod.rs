@@ -1,0 +1,212 @@
+//! `gristmill bench`: kernels against a baseline and the adapter's own peaks, all in one run.
+
+mod kernels;
+pub mod sqa;
+
+use crate::AdapterArgs;
+use crate::record::{BenchRecord, table, write_json};
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use gristmill::measure::{Measured, Peaks, peaks};
+use gristmill::{Dtype, Gpu, VariantKind};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+#[derive(Args)]
+pub struct BenchArgs {
+    /// attention, decode, linear or sqa; all of them without it
+    kernel: Option<String>,
+    /// Change a key of every shape, such as tokens=4096, head_dim=128, dtype=f16, causal=true
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Timed samples of each case; the median counts
+    #[arg(long, default_value_t = 5)]
+    samples: usize,
+    /// Write the records as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write a plot of speedups (sqa) or rates (others)
+    #[arg(long, value_name = "FILE.png")]
+    plot: Option<PathBuf>,
+    #[command(flatten)]
+    adapter: AdapterArgs,
+}
+
+/// Everything a benchmark needs.
+pub struct Bench {
+    pub gpu: Gpu,
+    pub peaks: Peaks,
+    pub samples: usize,
+    pub variant: Option<VariantKind>,
+    pub settings: Settings,
+    progress: ProgressBar,
+}
+
+/// A benchmark by name, and the keys that `--set` may change.
+struct Benchmark {
+    name: &'static str,
+    keys: &'static [&'static str],
+    run: fn(&Bench) -> Result<Vec<BenchRecord>>,
+}
+
+const BENCHMARKS: &[Benchmark] = &[
+    Benchmark {
+        name: "attention",
+        keys: &["batch", "tokens", "query_heads", "kv_heads", "head_dim", "causal", "dtype"],
+        run: kernels::attention,
+    },
+    Benchmark {
+        name: "decode",
+        keys: &["batch", "tokens", "query_heads", "kv_heads", "head_dim", "dtype"],
+        run: kernels::decode,
+    },
+    Benchmark { name: "linear", keys: &["rows", "inputs", "outputs", "dtype"], run: kernels::linear },
+    Benchmark { name: "sqa", keys: &["tokens", "heads", "head_dim", "causal", "dtype"], run: sqa::sqa },
+];
+
+/// Runs one benchmark or all of them.
+pub fn bench(args: &BenchArgs) -> Result<()> {
+    let names: Vec<_> = BENCHMARKS.iter().map(|b| b.name).collect();
+    let chosen: Vec<_> =
+        BENCHMARKS.iter().filter(|b| args.kernel.as_deref().is_none_or(|name| name == b.name)).collect();
+    if chosen.is_empty() {
+        let name = args.kernel.as_deref().unwrap_or("");
+        bail!("no benchmark `{name}`; expected one of {}", names.join(", "));
+    }
+    let settings = Settings::parse(&args.set)?;
+    for key in settings.0.keys() {
+        if !chosen.iter().any(|b| b.keys.contains(&key.as_str())) {
+            let known: Vec<_> = chosen.iter().flat_map(|b| b.keys).copied().collect();
+            bail!("--set {key}: unknown key; expected one of {}", known.join(", "));
+        }
+    }
+    let bench = Bench::start(args.adapter.gpu()?, args.samples, args.adapter.variant, settings)?;
+    let mut records = Vec::new();
+    for benchmark in chosen {
+        let some = (benchmark.run)(&bench)?;
+        bench.progress.suspend(|| {
+            println!("\n{}\n{}", benchmark.name, table(&some));
+            if benchmark.name == "sqa" {
+                println!("{}", sqa::summary(&some));
+            }
+        });
+        records.extend(some);
+    }
+    bench.finish();
+    let _ = bench.gpu.save_pipeline_cache();
+    if let Some(path) = &args.json {
+        write_json(path, &records)?;
+    }
+    if let Some(path) = &args.plot {
+        let only_sqa = args.kernel.as_deref() == Some("sqa");
+        if only_sqa { sqa::plot(&records).save(path)? } else { kernels::plot(&records).save(path)? }
+    }
+    Ok(())
+}
+
+impl Bench {
+    /// Measures the adapter's peaks and says what it is.
+    pub fn start(
+        gpu: Gpu,
+        samples: usize,
+        variant: Option<VariantKind>,
+        settings: Settings,
+    ) -> Result<Self> {
+        let style = ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}").expect("a valid template");
+        let progress = ProgressBar::new_spinner().with_style(style);
+        progress.enable_steady_tick(std::time::Duration::from_millis(120));
+        progress.set_message("peak rates");
+        let peaks = pollster::block_on(peaks(&gpu))?;
+        let chosen = gpu.variant(variant)?;
+        progress.suspend(|| {
+            println!("{} ({:?}, {})", gpu.info().name, gpu.info().backend, gpu.info().driver_info);
+            println!("kernels: {} ({})", chosen.kind, chosen.reason);
+            println!("peaks:   {:.1} GFLOP/s FMA, {:.1} GB/s copy", peaks.gflops, peaks.gbps);
+        });
+        Ok(Self { gpu, peaks, samples, variant, settings, progress })
+    }
+
+    /// Takes the progress line away.
+    pub fn finish(&self) {
+        self.progress.finish_and_clear();
+    }
+
+    /// Whether shapes should suit a software adapter.
+    pub fn is_cpu(&self) -> bool {
+        self.gpu.info().device_type == gristmill::wgpu::DeviceType::Cpu
+    }
+
+    /// Shows what is being measured.
+    pub fn say(&self, what: impl Into<String>) {
+        self.progress.set_message(what.into());
+    }
+
+    /// A record of what was measured.
+    pub fn record(
+        &self,
+        kernel: &str,
+        dtype: Dtype,
+        shape: &[(&str, Value)],
+        measured: &Measured,
+    ) -> BenchRecord {
+        BenchRecord {
+            kernel: kernel.into(),
+            variant: measured.variant.name().into(),
+            dtype: dtype.name().into(),
+            shape: shape.iter().map(|(key, value)| (key.to_string(), value.clone())).collect(),
+            extra_bytes: measured.extra_bytes,
+            ..Default::default()
+        }
+        .with_work(measured.ms, measured.cost.flops, measured.cost.bytes)
+        .with_peaks(self.peaks.gflops, self.peaks.gbps)
+    }
+}
+
+/// `--set` pairs.
+#[derive(Default)]
+pub struct Settings(BTreeMap<String, String>);
+
+impl Settings {
+    fn parse(pairs: &[String]) -> Result<Self> {
+        let pairs = pairs.iter().map(|pair| {
+            let (key, value) =
+                pair.split_once('=').with_context(|| format!("--set takes key=value, found `{pair}`"))?;
+            Ok((key.to_string(), value.to_string()))
+        });
+        Ok(Self(pairs.collect::<Result<_>>()?))
+    }
+
+    /// A count, or the default.
+    pub fn count(&self, key: &str, default: usize) -> Result<usize> {
+        match self.0.get(key) {
+            None => Ok(default),
+            Some(text) => match text.parse() {
+                Ok(value) if value > 0 => Ok(value),
+                _ => bail!("--set {key}: `{text}`; expected a positive integer"),
+            },
+        }
+    }
+
+    /// A count that replaces a list of defaults.
+    pub fn counts(&self, key: &str, defaults: &[usize]) -> Result<Vec<usize>> {
+        if self.0.contains_key(key) { Ok(vec![self.count(key, 0)?]) } else { Ok(defaults.to_vec()) }
+    }
+
+    /// true or false, or the default.
+    pub fn flag(&self, key: &str, default: bool) -> Result<bool> {
+        match self.0.get(key).map(String::as_str) {
+            None => Ok(default),
+            Some("true" | "1") => Ok(true),
+            Some("false" | "0") => Ok(false),
+            Some(text) => bail!("--set {key}: `{text}`; expected true or false"),
+        }
+    }
+
+    /// f32 or f16.
+    pub fn dtype(&self) -> Result<Dtype> {
+        let parse = |text: &String| crate::run::parse_dtype(text).map_err(anyhow::Error::msg);
+        self.0.get("dtype").map_or(Ok(Dtype::F32), parse)
+    }
+}

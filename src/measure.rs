@@ -1,0 +1,234 @@
+//! Timing on this adapter: its own peaks, and the median time of a plan.
+//!
+//! Times are the host's clock around whole submits, long enough that its grain and the submit's overhead don't matter. On
+//! a software adapter they are ratios within one run, not absolutes.
+
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::kernels::Constants;
+use crate::kernels::attention::{Attention, AttentionConfig, AttentionInputs};
+use crate::kernels::linear::{Linear, LinearConfig};
+use crate::schedule::{Cost, Plan, Schedule, no_progress};
+use crate::tensor::{Dtype, Tensor};
+use crate::variant::VariantKind;
+use half::f16;
+use web_time::Instant;
+
+/// What an adapter reaches in microkernels; everything else is measured against it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Peaks {
+    /// Fused multiply-adds in registers, 2 FLOPs each.
+    pub gflops: f64,
+    /// Copy of a large buffer, bytes read plus bytes written.
+    pub gbps: f64,
+}
+
+/// One measured operator.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measured {
+    /// The build that ran.
+    pub variant: VariantKind,
+    /// Median milliseconds.
+    pub ms: f64,
+    /// Work by the cost model.
+    pub cost: Cost,
+    /// Bytes of intermediates beside inputs and outputs.
+    pub extra_bytes: u64,
+}
+
+/// Shape of an attention to measure: self-attention where `query_tokens` equals `tokens`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttentionCase {
+    /// Sequences.
+    pub batch: usize,
+    /// Query tokens of each.
+    pub query_tokens: usize,
+    /// Keys of each.
+    pub tokens: usize,
+    /// Query heads.
+    pub query_heads: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Elements of a head, of keys and values alike.
+    pub head_dim: usize,
+    /// Causal mask.
+    pub causal: bool,
+    /// Storage of q, k and v.
+    pub dtype: Dtype,
+}
+
+#[derive(encase::ShaderType)]
+struct FmaParams {
+    iterations: u32,
+    factor: f32,
+    addend: f32,
+}
+
+#[derive(encase::ShaderType)]
+struct CopyParams {
+    vectors: u32,
+}
+
+/// A sample should last this long.
+const SAMPLE_SECONDS: f64 = 0.03;
+
+/// Median milliseconds of one run of a plan, after a warm-up that compiles it. Long plans run sliced as [`Plan::run`]
+/// does; short ones are repeated within one submit.
+pub async fn time(gpu: &Gpu, plan: &Plan, samples: usize) -> Result<f64> {
+    plan.run(no_progress).await?;
+    let start = Instant::now();
+    plan.run(no_progress).await?;
+    let once = start.elapsed().as_secs_f64();
+    let repeats = (SAMPLE_SECONDS / once).ceil().clamp(1.0, 256.0) as usize;
+    let mut times = Vec::with_capacity(samples);
+    for _ in 0..samples.max(1) {
+        let start = Instant::now();
+        if repeats == 1 {
+            plan.run(no_progress).await?;
+        } else {
+            let mut encoder = gpu.device().create_command_encoder(&Default::default());
+            for _ in 0..repeats {
+                plan.encode(&mut encoder)?;
+            }
+            gpu.submit(encoder.finish());
+            gpu.wait().await?;
+        }
+        times.push(start.elapsed().as_secs_f64() * 1e3 / repeats as f64);
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times[times.len() / 2])
+}
+
+/// Measures the adapter's FMA and copy rates.
+pub async fn peaks(gpu: &Gpu) -> Result<Peaks> {
+    let is_cpu = gpu.variant(None)?.kind.is_cpu();
+    let (workgroup, groups) = if is_cpu { (8, 512) } else { (64, 8192) };
+    let mut iterations = 64;
+    let gflops = loop {
+        let flops = 256.0 * (iterations * workgroup * groups) as f64;
+        let mut schedule = Schedule::new(gpu);
+        let result = schedule.tensor("fma", &[workgroup * groups], Dtype::F32)?;
+        schedule
+            .kernel("fma", "measure/fma", &Constants::new().set("WORKGROUP", workgroup).pairs())?
+            .params(&FmaParams { iterations: iterations as u32, factor: 0.75, addend: 0.5 })
+            .bind("result", &result)?
+            .dispatch(groups, Cost { flops, bytes: 0.0 })?;
+        let ms = time(gpu, &schedule.compile()?, 5).await?;
+        if ms > 4.0 || iterations >= 1 << 20 {
+            break flops / ms * 1e-6;
+        }
+        iterations *= 4;
+    };
+
+    // Past every cache, within WebGPU's default limits.
+    let bytes: usize = 64 << 20;
+    let source = Tensor::zeros(gpu, "copy source", &[bytes / 4], Dtype::F32)?;
+    let (workgroup, per_invocation) = (if is_cpu { 8 } else { 256 }, 4);
+    let vectors = bytes / 16;
+    let mut schedule = Schedule::new(gpu);
+    let target = schedule.tensor("copy target", source.shape(), Dtype::F32)?;
+    let constants = Constants::new().set("WORKGROUP", workgroup).set("PER_INVOCATION", per_invocation);
+    schedule
+        .kernel("copy", "measure/copy", &constants.pairs())?
+        .params(&CopyParams { vectors: vectors as u32 })
+        .bind("source", &source)?
+        .bind("target_vectors", &target)?
+        .dispatch(
+            vectors.div_ceil(workgroup * per_invocation),
+            Cost { flops: 0.0, bytes: 2.0 * bytes as f64 },
+        )?;
+    let ms = time(gpu, &schedule.compile()?, 5).await?;
+    Ok(Peaks { gflops, gbps: 2.0 * bytes as f64 / ms * 1e-6 })
+}
+
+/// Measures attention on random inputs.
+pub async fn attention(
+    gpu: &Gpu,
+    case: AttentionCase,
+    variant: Option<VariantKind>,
+    samples: usize,
+) -> Result<Measured> {
+    let AttentionCase { batch, query_tokens, tokens, query_heads, kv_heads, head_dim, causal, dtype } = case;
+    let operator = Attention::new(gpu, AttentionConfig { causal, variant, ..Default::default() })?;
+    let q = noise(gpu, "q", &[batch, query_tokens, query_heads, head_dim], dtype)?;
+    let k = noise(gpu, "k", &[batch, tokens, kv_heads, head_dim], dtype)?;
+    let v = noise(gpu, "v", &[batch, tokens, kv_heads, head_dim], dtype)?;
+    let mut schedule = Schedule::new(gpu);
+    let result = operator.record(&mut schedule, AttentionInputs::new(&q, &k, &v))?;
+    let cost = schedule.cost();
+    let plan = schedule.compile()?;
+    let extra_bytes = plan.report().bytes - result.out.padded_bytes() - result.lse.padded_bytes();
+    let ms = time(gpu, &plan, samples).await?;
+    Ok(Measured { variant: operator.explain().kind, ms, cost, extra_bytes })
+}
+
+/// Measures y [rows, outputs] = x [rows, inputs] W on random inputs.
+pub async fn linear(
+    gpu: &Gpu,
+    [rows, inputs, outputs]: [usize; 3],
+    dtype: Dtype,
+    variant: Option<VariantKind>,
+    samples: usize,
+) -> Result<Measured> {
+    let operator = Linear::new(gpu, LinearConfig { variant, ..Default::default() })?;
+    let x = noise(gpu, "x", &[rows, inputs], dtype)?;
+    let weight = noise(gpu, "weight", &[inputs, outputs], dtype)?;
+    let mut schedule = Schedule::new(gpu);
+    let y = operator.record(&mut schedule, &x, &weight, None, None)?;
+    let cost = schedule.cost();
+    let plan = schedule.compile()?;
+    let extra_bytes = plan.report().bytes - y.padded_bytes();
+    let ms = time(gpu, &plan, samples).await?;
+    Ok(Measured { variant: operator.explain().kind, ms, cost, extra_bytes })
+}
+
+/// Measures a kernel by name at the shape that the documentation quotes, as JSON: `attention` (4 heads, 1024 tokens,
+/// head dim 64) or `linear` (512 x 512 x 512), f32.
+pub async fn bench(gpu: &Gpu, kernel: &str, samples: u32) -> Result<String> {
+    let samples = samples as usize;
+    let (measured, shape) = match kernel {
+        "attention" => {
+            let case = AttentionCase {
+                batch: 1,
+                query_tokens: 1024,
+                tokens: 1024,
+                query_heads: 4,
+                kv_heads: 4,
+                head_dim: 64,
+                causal: false,
+                dtype: Dtype::F32,
+            };
+            (attention(gpu, case, None, samples).await?, "4 heads, 1024 tokens, head dim 64")
+        }
+        "linear" => (linear(gpu, [512; 3], Dtype::F32, None, samples).await?, "512 x 512 x 512"),
+        other => {
+            return Err(Error::Input(format!("nothing to measure named `{other}`; expected attention or linear")));
+        }
+    };
+    let Peaks { gflops: peak, .. } = peaks(gpu).await?;
+    let record = serde_json::json!({
+        "kernel": kernel,
+        "shape": shape,
+        "variant": measured.variant.name(),
+        "milliseconds": measured.ms,
+        "gflops": measured.cost.flops / measured.ms * 1e-6,
+        "peak_gflops": peak,
+    });
+    Ok(record.to_string())
+}
+
+/// Values in -1..1 from a small generator: their distribution doesn't matter to a time.
+fn noise(gpu: &Gpu, label: &str, shape: &[usize], dtype: Dtype) -> Result<Tensor> {
+    let mut state = 0x9e37_79b9_u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    let count: usize = shape.iter().product();
+    if dtype == Dtype::F16 {
+        let data: Vec<f16> = (0..count).map(|_| f16::from_f32(next())).collect();
+        return Tensor::upload(gpu, label, shape, &data);
+    }
+    let data: Vec<f32> = (0..count).map(|_| next()).collect();
+    Tensor::upload(gpu, label, shape, &data)
+}
