@@ -1,4 +1,7 @@
 //! Resolves, validates and lints every permutation, and embeds the WGSL files with what was learned of them.
+//!
+//! For wasm the texts are embedded without comments and indentation, and the permutations are left out: a page pays for
+//! every byte, specialises at run time, and the native build has checked the same texts.
 
 #[path = "build/check.rs"]
 mod check;
@@ -44,14 +47,20 @@ fn generate() -> Result<String, String> {
     collect(&root, &root, &mut files).map_err(|e| format!("{}: {e}", root.display()))?;
     let text = std::fs::read_to_string("permutations").map_err(|e| format!("permutations: {e}"))?;
     let kernels = permutations::parse(&text)?;
+    let for_wasm = std::env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "wasm32");
+    if for_wasm {
+        files.values_mut().for_each(|text| *text = minify(text));
+    }
+    let permutations = if for_wasm { without_permutations(&text) } else { text };
 
-    let mut code = String::from("pub(super) const FILES: &[(&str, &str)] = &[\n");
+    let mut code = format!("pub(super) const PERMUTATIONS: &str = {permutations:?};\n");
+    code.push_str("pub(super) const FILES: &[(&str, &str)] = &[\n");
     for (name, text) in &files {
         writeln!(code, "    ({name:?}, {text:?}),").unwrap();
     }
     code.push_str("];\npub(super) const CHECKED: &[Checked] = &[\n");
     let mut errors = String::new();
-    for kernel in &kernels {
+    for kernel in kernels.iter().filter(|_| !for_wasm) {
         for (permutation, changes) in &kernel.permutations {
             let place = format!("{}.{permutation}", kernel.name);
             let checked = kernel
@@ -79,6 +88,19 @@ fn generate() -> Result<String, String> {
         }
     }
     if errors.is_empty() { Ok(code) } else { Err(errors) }
+}
+
+/// The text without comments, indentation and empty lines.
+fn minify(wgsl: &str) -> String {
+    let code = wgsl.lines().map(|line| line.split("//").next().unwrap_or("").trim());
+    code.filter(|line| !line.is_empty()).flat_map(|line| [line, "\n"]).collect()
+}
+
+/// The kernels' own lines with their defaults.
+fn without_permutations(text: &str) -> String {
+    let code = text.lines().map(|line| line.split('#').next().unwrap_or("").trim_end());
+    let defaults = code.filter(|line| !line.is_empty() && (!line.starts_with(' ') || line.trim_start().starts_with('+')));
+    defaults.flat_map(|line| [line, "\n"]).collect()
 }
 
 fn collect(directory: &Path, root: &Path, files: &mut BTreeMap<String, String>) -> std::io::Result<()> {

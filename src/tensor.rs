@@ -53,16 +53,24 @@ impl Element for i32 {
     const DTYPE: Dtype = Dtype::I32;
 }
 
+/// Product of a shape; one past all limits stays past them.
+fn product(shape: &[usize]) -> usize {
+    shape.iter().fold(1, |product, &dim| product.saturating_mul(dim))
+}
+
 /// The memory behind a tensor. An intermediate of a [`Schedule`](crate::Schedule) has none until it is compiled.
 #[derive(Debug)]
 pub(crate) struct Storage {
     pub buffer: OnceLock<wgpu::Buffer>,
+    /// [`Gpu::id`] of the device it is on.
+    gpu: u64,
 }
 
 /// Shape + dtype + a slice of a GPU buffer. Clones share the memory.
 ///
 /// A tensor that a `record` function returned has memory once its schedule is compiled. As long as somebody holds it, its
-/// memory is its own; intermediates that nobody holds share theirs.
+/// memory is its own; intermediates that nobody holds share theirs. It belongs to the [`Gpu`] it was made with, clones
+/// included; with another one it is refused.
 #[derive(Clone, Debug)]
 pub struct Tensor {
     label: Arc<str>,
@@ -77,26 +85,27 @@ impl Tensor {
     ///
     /// Errors: `Shape` where the product differs from `data`, `Limit` past the binding limit, `OutOfMemory`.
     pub fn upload<T: Element>(gpu: &Gpu, label: &str, shape: &[usize], data: &[T]) -> Result<Tensor> {
-        let tensor = Tensor::planned(label, shape, T::DTYPE);
+        let tensor = Tensor::planned(gpu, label, shape, T::DTYPE);
         if tensor.elements() != data.len() {
             return Err(Error::shape("upload", label, format!("has shape {shape:?}"), format!("{} elements", data.len())));
         }
         tensor.check_limit(gpu)?;
         let buffer = gpu.storage_buffer(label, tensor.padded_bytes())?;
-        gpu.write(&buffer, 0, bytemuck::cast_slice(data));
+        gpu.write(&buffer, 0, bytemuck::cast_slice(data))?;
         gpu.remember_upload(&tensor);
         Ok(tensor.with_buffer(buffer))
     }
 
     /// A tensor of zeros in memory of its own, such as a cache.
     pub fn zeros(gpu: &Gpu, label: &str, shape: &[usize], dtype: Dtype) -> Result<Tensor> {
-        let tensor = Tensor::planned(label, shape, dtype);
+        let tensor = Tensor::planned(gpu, label, shape, dtype);
         tensor.check_limit(gpu)?;
         let buffer = gpu.storage_buffer(label, tensor.padded_bytes())?;
         Ok(tensor.with_buffer(buffer))
     }
 
-    /// A tensor over the caller's buffer, which needs the usage `STORAGE` (and `COPY_SRC` to be read back).
+    /// A tensor over the caller's buffer, which needs the usage `STORAGE` (and `COPY_SRC` to be read, `COPY_DST` to be
+    /// written).
     ///
     /// Errors: `Schedule` where the usage is missing or `offset` is not a multiple of the device's
     /// `min_storage_buffer_offset_alignment`, `Shape` where the buffer is too short, `Limit`.
@@ -108,7 +117,7 @@ impl Tensor {
         shape: &[usize],
         dtype: Dtype,
     ) -> Result<Tensor> {
-        let tensor = Tensor { offset, ..Tensor::planned(label, shape, dtype) };
+        let tensor = Tensor { offset, ..Tensor::planned(gpu, label, shape, dtype) };
         let alignment = gpu.limits().min_storage_buffer_offset_alignment as u64;
         if !buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
             return Err(Error::Schedule(format!("the buffer of `{label}` lacks the usage STORAGE")));
@@ -118,8 +127,9 @@ impl Tensor {
                 "`{label}` starts at byte {offset}; expected a multiple of {alignment}"
             )));
         }
-        if offset + tensor.padded_bytes() > buffer.size() {
-            let found = format!("has shape {shape:?} at byte {offset}");
+        if offset.saturating_add(tensor.padded_bytes()) > buffer.size() {
+            let bytes = tensor.padded_bytes();
+            let found = format!("has shape {shape:?}: {bytes} bytes (a multiple of 16) at byte {offset}");
             let expected = format!("at most {} bytes, the buffer's size", buffer.size());
             return Err(Error::shape("from_buffer", label, found, expected));
         }
@@ -128,8 +138,8 @@ impl Tensor {
     }
 
     /// A tensor whose memory a schedule will plan.
-    pub(crate) fn planned(label: &str, shape: &[usize], dtype: Dtype) -> Tensor {
-        let storage = Arc::new(Storage { buffer: OnceLock::new() });
+    pub(crate) fn planned(gpu: &Gpu, label: &str, shape: &[usize], dtype: Dtype) -> Tensor {
+        let storage = Arc::new(Storage { buffer: OnceLock::new(), gpu: gpu.id() });
         Tensor { label: label.into(), shape: shape.to_vec(), dtype, offset: 0, storage }
     }
 
@@ -155,22 +165,22 @@ impl Tensor {
 
     /// Product of the shape.
     pub fn elements(&self) -> usize {
-        self.shape.iter().product()
+        product(&self.shape)
     }
 
     /// Bytes of the elements.
     pub fn bytes(&self) -> u64 {
-        self.elements() as u64 * self.dtype.size()
+        (self.elements() as u64).saturating_mul(self.dtype.size())
     }
 
     /// Bytes of the binding: whole `vec4<f32>`s, and never none (WebGPU has no empty bindings).
     pub(crate) fn padded_bytes(&self) -> u64 {
-        self.bytes().next_multiple_of(16).max(16)
+        self.bytes().div_ceil(16).saturating_mul(16).max(16)
     }
 
     /// The same memory with another shape of as many elements.
     pub fn reshape(&self, shape: &[usize]) -> Result<Tensor> {
-        if shape.iter().product::<usize>() != self.elements() {
+        if product(shape) != self.elements() {
             let found = format!("has shape {:?}", self.shape);
             return Err(Error::shape("reshape", &self.label, found, format!("as many elements as {shape:?}")));
         }
@@ -194,6 +204,24 @@ impl Tensor {
         })
     }
 
+    /// [`Error::Schedule`] where the tensor is of another device.
+    pub(crate) fn check_gpu(&self, gpu: &Gpu) -> Result<()> {
+        if self.storage.gpu == gpu.id() {
+            return Ok(());
+        }
+        Err(Error::Schedule(format!("`{}` was made on another `Gpu`; upload it to this one", self.label)))
+    }
+
+    /// Our own buffers have every usage that a tensor needs; a caller's may not.
+    fn buffer_with(&self, gpu: &Gpu, usage: wgpu::BufferUsages) -> Result<(&wgpu::Buffer, u64)> {
+        self.check_gpu(gpu)?;
+        let (buffer, offset) = self.buffer_or_error()?;
+        if !buffer.usage().contains(usage) {
+            return Err(Error::Schedule(format!("the buffer of `{}` lacks the usage {usage:?}", self.label)));
+        }
+        Ok((buffer, offset))
+    }
+
     /// Replaces the elements; takes effect before the next submit.
     pub fn write<T: Element>(&self, gpu: &Gpu, data: &[T]) -> Result<()> {
         self.check_type::<T>("write")?;
@@ -201,15 +229,14 @@ impl Tensor {
             let found = format!("has {} elements", self.elements());
             return Err(Error::shape("write", &self.label, found, data.len().to_string()));
         }
-        let (buffer, offset) = self.buffer_or_error()?;
-        gpu.write(buffer, offset, bytemuck::cast_slice(data));
-        Ok(())
+        let (buffer, offset) = self.buffer_with(gpu, wgpu::BufferUsages::COPY_DST)?;
+        gpu.write(buffer, offset, bytemuck::cast_slice(data))
     }
 
     /// Copies the elements to the host; waits for the work submitted so far. Never blocks in a browser.
     pub async fn read<T: Element>(&self, gpu: &Gpu) -> Result<Vec<T>> {
         self.check_type::<T>("read")?;
-        let (buffer, offset) = self.buffer_or_error()?;
+        let (buffer, offset) = self.buffer_with(gpu, wgpu::BufferUsages::COPY_SRC)?;
         let bytes = gpu.read(buffer, offset, self.bytes().next_multiple_of(4)).await?;
         let mut data = bytemuck::pod_collect_to_vec::<u8, T>(&bytes);
         data.truncate(self.elements());

@@ -67,6 +67,11 @@ fn cache_directory() -> Option<std::path::PathBuf> {
 }
 
 fn main() -> ExitCode {
+    // Mesa's device chooser asks the desktop which GPU it prefers and complains on stderr where there is no desktop.
+    if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        // SAFETY: nothing else runs yet that could read the environment.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
+    }
     let result = match Cli::parse().command {
         Command::Info(args) => info::info(&args),
         Command::Run(args) => run::run(&args),

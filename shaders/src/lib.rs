@@ -22,7 +22,7 @@ use permutations::KernelEntry;
 use std::fmt;
 use std::sync::OnceLock;
 
-/// `FILES: &[(name, text)]` and `CHECKED: &[Checked]`, both written by build.rs.
+/// `PERMUTATIONS`, `FILES: &[(name, text)]` and `CHECKED: &[Checked]`, written by build.rs.
 mod embedded {
     use super::Checked;
     include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
@@ -59,7 +59,7 @@ pub struct Shader {
 fn kernels() -> &'static [KernelEntry] {
     static KERNELS: OnceLock<Vec<KernelEntry>> = OnceLock::new();
     KERNELS.get_or_init(|| {
-        permutations::parse(include_str!("../permutations")).expect("build.rs has parsed this file")
+        permutations::parse(embedded::PERMUTATIONS).expect("build.rs has parsed this file")
     })
 }
 
@@ -106,7 +106,7 @@ pub struct BundleEntry {
     pub subgroup: bool,
 }
 
-/// Every permutation that the build has validated with naga and linted.
+/// Every permutation that the build has validated with naga and linted. A build for wasm has none: see build.rs.
 pub fn bundle() -> impl Iterator<Item = BundleEntry> {
     embedded::CHECKED.iter().map(|checked| {
         let kernel = kernels().iter().find(|k| k.name == checked.kernel).expect("checked by build.rs");

@@ -26,6 +26,8 @@ pub struct Gpu {
 
 #[derive(Debug)]
 pub(crate) struct Inner {
+    /// Tells the tensors of one `Gpu` from those of another; handles of wgpu don't, across instances.
+    id: u64,
     info: wgpu::AdapterInfo,
     device: wgpu::Device,
     queue: wgpu::Queue,
@@ -43,7 +45,7 @@ pub(crate) struct Inner {
 impl Gpu {
     /// The best adapter that fits `options`, with every feature and limit it has that a kernel can use.
     ///
-    /// Errors: `NoAdapter` (it lists those that are there), `Device`.
+    /// Errors: `NoAdapter` (it lists those that are there), `Device`, `Config` where `options.variant` can't run there.
     pub async fn request(options: GpuOptions) -> Result<Gpu> {
         request::request(options).await
     }
@@ -75,7 +77,9 @@ impl Gpu {
             });
         }
         let pipelines = Pipelines::new(&info, &device, options.as_ref());
+        static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         let inner = Inner {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             info,
             device,
             queue,
@@ -88,6 +92,10 @@ impl Gpu {
             submits: AtomicU64::new(0),
         };
         Gpu { inner: Arc::new(inner) }
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.inner.id
     }
 
     /// The wgpu device.
@@ -184,6 +192,19 @@ impl Gpu {
     pub(crate) fn submit(&self, commands: wgpu::CommandBuffer) {
         self.inner.submits.fetch_add(1, Ordering::Relaxed);
         self.queue().submit([commands]);
+    }
+
+    /// What `commands` gives, or the first mistake that wgpu finds in them. On a lost device nearly everything is one, so that
+    /// is looked at first. A browser tells of both later.
+    pub(crate) fn caught<T>(&self, commands: impl FnOnce() -> T) -> Result<T> {
+        let scope = self.device().push_error_scope(wgpu::ErrorFilter::Validation);
+        let value = commands();
+        if let Some(Some(error)) = now(scope.pop()) {
+            self.poll()?;
+            self.check_lost()?;
+            return Err(Error::Validation(error.to_string()));
+        }
+        Ok(value)
     }
 
     /// Returns when all submitted work is done. Blocks natively, never in a browser.

@@ -46,13 +46,28 @@ fn open_disk_cache(
         return None;
     }
     let path = directory.join(wgpu::util::pipeline_cache_key(info)?);
-    let data = std::fs::read(&path).ok();
+    let file = std::fs::read(&path).unwrap_or_default();
     let descriptor =
-        wgpu::PipelineCacheDescriptor { label: Some("gristmill"), data: data.as_deref(), fallback: true };
-    // SAFETY: the file is one that `save_pipeline_cache` wrote from `PipelineCache::get_data` for an adapter with the
-    // same key; wgpu checks its header and starts empty (`fallback`) where it doesn't fit.
+        wgpu::PipelineCacheDescriptor { label: Some("gristmill"), data: unsealed(&file), fallback: true };
+    let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
+    // SAFETY: by its checksum the file is what `save_pipeline_cache` wrote from `PipelineCache::get_data` for an adapter
+    // with the same key; wgpu checks its header and starts empty (`fallback`) where it is outdated.
     let cache = unsafe { device.create_pipeline_cache(&descriptor) };
-    Some((cache, path))
+    // Data of another device is an error even so; then nothing is kept.
+    matches!(now(scope.pop()), Some(None)).then_some((cache, path))
+}
+
+/// FNV-1a. A driver need not survive cache data that a disk has altered.
+fn checksum(data: &[u8]) -> [u8; 8] {
+    let step = |hash: u64, byte: &u8| (hash ^ *byte as u64).wrapping_mul(0x100_0000_01b3);
+    data.iter().fold(0xcbf2_9ce4_8422_2325, step).to_le_bytes()
+}
+
+/// The data behind a file's checksum, where they agree.
+#[cfg(not(target_arch = "wasm32"))]
+fn unsealed(file: &[u8]) -> Option<&[u8]> {
+    let (sum, data) = file.split_first_chunk()?;
+    (*sum == checksum(data)).then_some(data)
 }
 
 #[cfg(target_arch = "wasm32")]
@@ -127,7 +142,7 @@ impl Gpu {
         }
         // Written beside and renamed, so that a reader never sees half a file.
         let part = path.with_extension(format!("part{}", std::process::id()));
-        std::fs::write(&part, data)?;
+        std::fs::write(&part, [&checksum(&data), data.as_slice()].concat())?;
         std::fs::rename(&part, path)?;
         Ok(true)
     }

@@ -76,7 +76,10 @@ pub(super) async fn request(options: GpuOptions) -> Result<Gpu> {
     };
     let (device, queue) =
         adapter.request_device(&descriptor).await.map_err(|error| Error::Device(error.to_string()))?;
-    Ok(Gpu::new(adapter.get_info(), device, queue, Some(options)))
+    let gpu = Gpu::new(adapter.get_info(), device, queue, Some(options));
+    // A build that can't run here is refused now, not by the first operator.
+    gpu.variant(None)?;
+    Ok(gpu)
 }
 
 /// Optional features that a kernel, the profile or the pipeline cache uses.

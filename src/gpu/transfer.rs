@@ -5,16 +5,18 @@ use crate::error::{Error, Result};
 
 impl Gpu {
     /// Writes bytes of any length; buffers of tensors are padded, so the tail is written as zeros.
-    pub(crate) fn write(&self, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) {
+    pub(crate) fn write(&self, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) -> Result<()> {
         let whole = bytes.len() & !3;
-        if whole > 0 {
-            self.queue().write_buffer(buffer, offset, &bytes[..whole]);
-        }
-        if whole < bytes.len() {
-            let mut tail = [0; 4];
-            tail[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
-            self.queue().write_buffer(buffer, offset + whole as u64, &tail);
-        }
+        self.caught(|| {
+            if whole > 0 {
+                self.queue().write_buffer(buffer, offset, &bytes[..whole]);
+            }
+            if whole < bytes.len() {
+                let mut tail = [0; 4];
+                tail[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
+                self.queue().write_buffer(buffer, offset + whole as u64, &tail);
+            }
+        })
     }
 
     /// Copies `bytes` (a multiple of 4) to the host once the work submitted so far is done.
@@ -24,14 +26,15 @@ impl Gpu {
         }
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
         let staging = self.buffer("readback", bytes, usage)?;
-        let mut encoder = self.device().create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(buffer, offset, &staging, 0, bytes);
-        self.submit(encoder.finish());
-
         let (sender, receiver) = flume::bounded(1);
-        staging.map_async(wgpu::MapMode::Read, .., move |result| {
-            let _ = sender.send(result);
-        });
+        self.caught(|| {
+            let mut encoder = self.device().create_command_encoder(&Default::default());
+            encoder.copy_buffer_to_buffer(buffer, offset, &staging, 0, bytes);
+            self.submit(encoder.finish());
+            staging.map_async(wgpu::MapMode::Read, .., move |result| {
+                let _ = sender.send(result);
+            });
+        })?;
         self.poll()?;
         let mapped = receiver.recv_async().await.map_err(|_| Error::DeviceLost("readback was dropped".into()))?;
         self.check_lost()?;

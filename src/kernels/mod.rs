@@ -25,7 +25,9 @@ impl Constants {
         Self::default()
     }
 
+    /// The last value of a name counts.
     pub fn set(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.0.retain(|(other, _)| *other != name);
         self.0.push((name, value.to_string()));
         self
     }

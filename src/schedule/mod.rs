@@ -85,7 +85,7 @@ impl Schedule {
     ///
     /// Errors: `Limit` where the adapter can't bind it.
     pub(crate) fn tensor(&mut self, label: &str, shape: &[usize], dtype: Dtype) -> Result<Tensor> {
-        let tensor = Tensor::planned(label, shape, dtype).checked(&self.gpu)?;
+        let tensor = Tensor::planned(&self.gpu, label, shape, dtype).checked(&self.gpu)?;
         self.planned.push(tensor.clone());
         Ok(tensor)
     }
@@ -133,6 +133,7 @@ impl Recorder<'_> {
     }
 
     pub fn bind(self, name: &str, tensor: &Tensor) -> Result<Self> {
+        tensor.check_gpu(&self.schedule.gpu)?;
         self.bind_resource(name, Resource::Tensor(tensor.clone()))
     }
 

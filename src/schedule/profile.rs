@@ -37,9 +37,11 @@ impl Plan {
         if !self.gpu.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
             for step in &self.steps {
                 let start = Instant::now();
-                let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
-                step.record(&mut encoder.begin_compute_pass(&Default::default()), step.whole);
-                self.gpu.submit(encoder.finish());
+                self.gpu.caught(|| {
+                    let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
+                    step.record(&mut encoder.begin_compute_pass(&Default::default()), step.whole);
+                    self.gpu.submit(encoder.finish());
+                })?;
                 self.gpu.wait().await?;
                 let ms = start.elapsed().as_secs_f64() * 1e3;
                 times.push(StepTime { label: step.label, ms, cost: step.cost, clock: Clock::Host });

@@ -153,6 +153,10 @@ impl Case {
 
     /// Three runs of one plan over outputs full of NaN, which must give the same bits.
     pub fn run(&self, data: &Data, kind: VariantKind) -> Result {
+        self.run_times(3, data, kind)
+    }
+
+    pub fn run_times(&self, times: usize, data: &Data, kind: VariantKind) -> Result {
         let (queries, keys) = self.bounds();
         let (query_tokens, tokens) = self.sequences[0];
         let batch = self.sequences.len();
@@ -192,7 +196,7 @@ impl Case {
             .record(&mut schedule, inputs)
             .unwrap_or_else(|error| panic!("{self:?} by {kind}: {error}"));
         let plan = schedule.compile().unwrap();
-        let results: Vec<Result> = (0..3)
+        let results: Vec<Result> = (0..times)
             .map(|_| {
                 plan.poison();
                 pollster::block_on(plan.run(no_progress)).unwrap();
@@ -232,9 +236,14 @@ impl Case {
     /// Every variant gives the twin's result.
     #[track_caller]
     pub fn check(&self, tolerance: f64) {
+        self.check_in(&variants(), tolerance);
+    }
+
+    #[track_caller]
+    pub fn check_in(&self, kinds: &[VariantKind], tolerance: f64) {
         let data = self.data();
         let expected = self.twin(&data);
-        for kind in variants() {
+        for &kind in kinds {
             let found = self.run(&data, kind);
             assert_close(&format!("{self:?} by {kind}: out"), &found.out, &expected.out, tolerance);
             assert_close(&format!("{self:?} by {kind}: lse"), &found.lse, &expected.lse, tolerance);

@@ -87,3 +87,15 @@ pub async fn info() -> Result<String, JsError> {
 pub async fn bench(kernel: String, repeat: u32) -> Result<String, JsError> {
     Ok(gristmill::measure::bench(&gpu().await?, &kernel, repeat).await?)
 }
+
+/// Checks every kernel against its f64 twin; answers with a line for each, or fails with the lines of those that disagree.
+#[wasm_bindgen]
+pub async fn self_test() -> Result<String, JsError> {
+    let checks = gristmill::self_check::self_check(&gpu().await?, None, |_| ()).await?;
+    let lines = |passed: bool| -> Vec<String> {
+        let some = checks.iter().filter(|check| check.passed == passed);
+        some.map(|check| format!("{}: {}", check.name, check.detail)).collect()
+    };
+    let failed = lines(false);
+    if failed.is_empty() { Ok(lines(true).join("\n")) } else { Err(JsError::new(&failed.join("; "))) }
+}
