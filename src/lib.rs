@@ -5,10 +5,12 @@
 pub mod error;
 mod gpu;
 pub mod kernels;
+#[cfg(feature = "diagnostics")]
 pub mod measure;
 pub mod models;
 pub mod run;
 mod schedule;
+#[cfg(feature = "diagnostics")]
 pub mod self_check;
 mod tensor;
 pub mod twins;

@@ -36,6 +36,17 @@ pub struct Measured {
     pub extra_bytes: u64,
 }
 
+/// An operator with its inputs, compiled.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Runs it once.
+    pub plan: Plan,
+    /// The build it uses.
+    pub variant: VariantKind,
+    /// Bytes of intermediates beside inputs and outputs.
+    pub extra_bytes: u64,
+}
+
 /// Shape of an attention to measure: self-attention where `query_tokens` equals `tokens`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttentionCase {
@@ -72,31 +83,53 @@ struct CopyParams {
 /// A sample should last this long.
 const SAMPLE_SECONDS: f64 = 0.03;
 
-/// Median milliseconds of one run of a plan, after a warm-up that compiles it. Long plans run sliced as [`Plan::run`]
-/// does; short ones are repeated within one submit.
-pub async fn time(gpu: &Gpu, plan: &Plan, samples: usize) -> Result<f64> {
-    plan.run(no_progress).await?;
-    let start = Instant::now();
-    plan.run(no_progress).await?;
-    let once = start.elapsed().as_secs_f64();
-    let repeats = (SAMPLE_SECONDS / once).ceil().clamp(1.0, 256.0) as usize;
-    let mut times = Vec::with_capacity(samples);
-    for _ in 0..samples.max(1) {
+/// Median milliseconds of one run of each plan, after a warm-up that compiles it. The plans take turns, so that what else
+/// the machine does falls on all of them alike. Long plans run sliced as [`Plan::run`] does; short ones are repeated
+/// within one submit.
+pub async fn time(gpu: &Gpu, plans: &[&Plan], samples: usize) -> Result<Vec<f64>> {
+    let mut repeats = Vec::with_capacity(plans.len());
+    for plan in plans {
+        plan.run(no_progress).await?;
         let start = Instant::now();
-        if repeats == 1 {
-            plan.run(no_progress).await?;
-        } else {
-            let mut encoder = gpu.device().create_command_encoder(&Default::default());
-            for _ in 0..repeats {
-                plan.encode(&mut encoder)?;
-            }
-            gpu.submit(encoder.finish());
-            gpu.wait().await?;
-        }
-        times.push(start.elapsed().as_secs_f64() * 1e3 / repeats as f64);
+        plan.run(no_progress).await?;
+        let once = start.elapsed().as_secs_f64();
+        repeats.push((SAMPLE_SECONDS / once).ceil().clamp(1.0, 256.0) as usize);
     }
-    times.sort_by(f64::total_cmp);
-    Ok(times[times.len() / 2])
+    let mut times = vec![Vec::with_capacity(samples); plans.len()];
+    for _ in 0..samples.max(1) {
+        for ((plan, &repeats), times) in plans.iter().zip(&repeats).zip(&mut times) {
+            let start = Instant::now();
+            if repeats == 1 {
+                plan.run(no_progress).await?;
+            } else {
+                let mut encoder = gpu.device().create_command_encoder(&Default::default());
+                for _ in 0..repeats {
+                    plan.encode(&mut encoder)?;
+                }
+                gpu.submit(encoder.finish());
+                gpu.wait().await?;
+            }
+            times.push(start.elapsed().as_secs_f64() * 1e3 / repeats as f64);
+        }
+    }
+    let median = |mut times: Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    };
+    Ok(times.into_iter().map(median).collect())
+}
+
+/// Times prepared operators in turns.
+pub async fn measure(gpu: &Gpu, prepared: &[Prepared], samples: usize) -> Result<Vec<Measured>> {
+    let plans: Vec<_> = prepared.iter().map(|one| &one.plan).collect();
+    let times = time(gpu, &plans, samples).await?;
+    let measured = prepared.iter().zip(times).map(|(one, ms)| Measured {
+        variant: one.variant,
+        ms,
+        cost: one.plan.cost(),
+        extra_bytes: one.extra_bytes,
+    });
+    Ok(measured.collect())
 }
 
 /// Measures the adapter's FMA and copy rates.
@@ -113,7 +146,7 @@ pub async fn peaks(gpu: &Gpu) -> Result<Peaks> {
             .params(&FmaParams { iterations: iterations as u32, factor: 0.75, addend: 0.5 })
             .bind("result", &result)?
             .dispatch(groups, Cost { flops, bytes: 0.0 })?;
-        let ms = time(gpu, &schedule.compile()?, 5).await?;
+        let ms = time(gpu, &[&schedule.compile()?], 5).await?[0];
         if ms > 4.0 || iterations >= 1 << 20 {
             break flops / ms * 1e-6;
         }
@@ -138,18 +171,13 @@ pub async fn peaks(gpu: &Gpu) -> Result<Peaks> {
                 vectors.div_ceil(workgroup * per_invocation),
                 Cost { flops: 0.0, bytes: 2.0 * bytes as f64 },
             )?;
-        ms = time(gpu, &schedule.compile()?, 5).await?.min(ms);
+        ms = time(gpu, &[&schedule.compile()?], 5).await?[0].min(ms);
     }
     Ok(Peaks { gflops, gbps: 2.0 * bytes as f64 / ms * 1e-6 })
 }
 
-/// Measures attention on random inputs.
-pub async fn attention(
-    gpu: &Gpu,
-    case: AttentionCase,
-    variant: Option<VariantKind>,
-    samples: usize,
-) -> Result<Measured> {
+/// Attention on random inputs, ready to be timed.
+pub fn attention(gpu: &Gpu, case: AttentionCase, variant: Option<VariantKind>) -> Result<Prepared> {
     let AttentionCase { batch, query_tokens, tokens, query_heads, kv_heads, head_dim, causal, dtype } = case;
     let operator = Attention::new(gpu, AttentionConfig { causal, variant, ..Default::default() })?;
     let q = noise(gpu, "q", &[batch, query_tokens, query_heads, head_dim], dtype)?;
@@ -157,38 +185,33 @@ pub async fn attention(
     let v = noise(gpu, "v", &[batch, tokens, kv_heads, head_dim], dtype)?;
     let mut schedule = Schedule::new(gpu);
     let result = operator.record(&mut schedule, AttentionInputs::new(&q, &k, &v))?;
-    let cost = schedule.cost();
     let plan = schedule.compile()?;
     let extra_bytes = plan.report().bytes - result.out.padded_bytes() - result.lse.padded_bytes();
-    let ms = time(gpu, &plan, samples).await?;
-    Ok(Measured { variant: operator.explain().kind, ms, cost, extra_bytes })
+    Ok(Prepared { plan, variant: operator.explain().kind, extra_bytes })
 }
 
-/// Measures y [rows, outputs] = x [rows, inputs] W on random inputs.
-pub async fn linear(
+/// y [rows, outputs] = x [rows, inputs] W on random inputs, ready to be timed.
+pub fn linear(
     gpu: &Gpu,
     [rows, inputs, outputs]: [usize; 3],
     dtype: Dtype,
     variant: Option<VariantKind>,
-    samples: usize,
-) -> Result<Measured> {
+) -> Result<Prepared> {
     let operator = Linear::new(gpu, LinearConfig { variant, ..Default::default() })?;
     let x = noise(gpu, "x", &[rows, inputs], dtype)?;
     let weight = noise(gpu, "weight", &[inputs, outputs], dtype)?;
     let mut schedule = Schedule::new(gpu);
     let y = operator.record(&mut schedule, &x, &weight, None, None)?;
-    let cost = schedule.cost();
     let plan = schedule.compile()?;
     let extra_bytes = plan.report().bytes - y.padded_bytes();
-    let ms = time(gpu, &plan, samples).await?;
-    Ok(Measured { variant: operator.explain().kind, ms, cost, extra_bytes })
+    Ok(Prepared { plan, variant: operator.explain().kind, extra_bytes })
 }
 
 /// Measures a kernel by name at the shape that the documentation quotes, as JSON: `attention` (4 heads, 1024 tokens,
 /// head dim 64) or `linear` (512 x 512 x 512), f32.
 pub async fn bench(gpu: &Gpu, kernel: &str, samples: u32) -> Result<String> {
     let samples = samples as usize;
-    let (measured, shape) = match kernel {
+    let (prepared, shape) = match kernel {
         "attention" => {
             let case = AttentionCase {
                 batch: 1,
@@ -200,13 +223,14 @@ pub async fn bench(gpu: &Gpu, kernel: &str, samples: u32) -> Result<String> {
                 causal: false,
                 dtype: Dtype::F32,
             };
-            (attention(gpu, case, None, samples).await?, "4 heads, 1024 tokens, head dim 64")
+            (attention(gpu, case, None)?, "4 heads, 1024 tokens, head dim 64")
         }
-        "linear" => (linear(gpu, [512; 3], Dtype::F32, None, samples).await?, "512 x 512 x 512"),
+        "linear" => (linear(gpu, [512; 3], Dtype::F32, None)?, "512 x 512 x 512"),
         other => {
             return Err(Error::Input(format!("nothing to measure named `{other}`; expected attention or linear")));
         }
     };
+    let measured = measure(gpu, &[prepared], samples).await?.remove(0);
     let Peaks { gflops: peak, .. } = peaks(gpu).await?;
     let record = serde_json::json!({
         "kernel": kernel,

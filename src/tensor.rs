@@ -87,7 +87,12 @@ impl Tensor {
     pub fn upload<T: Element>(gpu: &Gpu, label: &str, shape: &[usize], data: &[T]) -> Result<Tensor> {
         let tensor = Tensor::planned(gpu, label, shape, T::DTYPE);
         if tensor.elements() != data.len() {
-            return Err(Error::shape("upload", label, format!("has shape {shape:?}"), format!("{} elements", data.len())));
+            return Err(Error::shape(
+                "upload",
+                label,
+                format!("has shape {shape:?}"),
+                format!("{} elements", data.len()),
+            ));
         }
         tensor.check_limit(gpu)?;
         let buffer = gpu.storage_buffer(label, tensor.padded_bytes())?;
@@ -182,7 +187,12 @@ impl Tensor {
     pub fn reshape(&self, shape: &[usize]) -> Result<Tensor> {
         if product(shape) != self.elements() {
             let found = format!("has shape {:?}", self.shape);
-            return Err(Error::shape("reshape", &self.label, found, format!("as many elements as {shape:?}")));
+            return Err(Error::shape(
+                "reshape",
+                &self.label,
+                found,
+                format!("as many elements as {shape:?}"),
+            ));
         }
         Ok(Tensor { shape: shape.to_vec(), ..self.clone() })
     }
@@ -190,6 +200,12 @@ impl Tensor {
     /// The GPU buffer and the tensor's first byte in it; `None` until its schedule is compiled.
     pub fn buffer(&self) -> Option<(&wgpu::Buffer, u64)> {
         Some((self.storage.buffer.get()?, self.offset))
+    }
+
+    /// Whether both lie in one buffer, be it made already or planned.
+    pub(crate) fn shares_memory(&self, other: &Tensor) -> bool {
+        let buffers = self.storage.buffer.get().zip(other.storage.buffer.get());
+        Arc::ptr_eq(&self.storage, &other.storage) || buffers.is_some_and(|(one, two)| one == two)
     }
 
     /// What a bind group takes.

@@ -61,7 +61,7 @@ fn cases() -> impl Strategy<Value = Case> {
 }
 
 proptest! {
-    #![proptest_config(budget(32))]
+    #![proptest_config(budget(24))]
 
     #[test]
     fn every_build_equals_the_twin(case in cases()) {

@@ -57,11 +57,20 @@ fn assert_lost<T: std::fmt::Debug>(result: Result<T, Error>) {
 #[test]
 fn the_first_use_of_a_lost_device_is_an_error() {
     type Attempt = fn(&Gpu, &Work) -> Result<(), Error>;
-    let attempts: [(&str, Attempt); 5] = [
+    let attempts: [(&str, Attempt); 7] = [
         ("run", |_, work| block_on(work.plan.run(no_progress))),
         ("read", |gpu, work| block_on(work.y.read::<f32>(gpu)).map(drop)),
         ("profile", |_, work| block_on(work.plan.profile()).map(drop)),
         ("wait", |gpu, _| block_on(gpu.wait())),
+        ("write", |gpu, work| work.weight.write(gpu, &[0.0f32; 24]).and(block_on(gpu.wait()))),
+        ("compile", |gpu, _| {
+            let norm = Norm::new(gpu, NormConfig { center: true, ..Default::default() })?;
+            let mut schedule = Schedule::new(gpu);
+            let x = Tensor::zeros(gpu, "x", &SHAPE, Dtype::F32)?;
+            let weight = Tensor::zeros(gpu, "weight", &SHAPE[1..], Dtype::F32)?;
+            norm.record(&mut schedule, &x, &weight, None)?;
+            schedule.compile().map(drop)
+        }),
         ("upload", |gpu, _| Tensor::upload(gpu, "x", &[3], &[0.0f32; 3]).map(drop)),
     ];
     for (name, attempt) in attempts {
@@ -84,6 +93,7 @@ fn a_lost_device_is_reported_and_recovered() {
     assert_lost(block_on(before.plan.run(no_progress)));
     assert_lost(gpu.check_lost());
     assert_lost(block_on(before.y.read::<f32>(&gpu)));
+    assert_lost(before.weight.write(&gpu, &[0.0f32; 24]));
     assert_lost(Tensor::zeros(&gpu, "more", &[4], Dtype::F32));
     assert_lost(before.plan.encode(&mut gpu.device().create_command_encoder(&Default::default())));
 

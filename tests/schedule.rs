@@ -306,6 +306,15 @@ fn an_output_over_its_own_input_is_refused() {
     cache.record_append(&mut schedule, &cache.key, &cache.value).unwrap();
     let error = schedule.compile().unwrap_err().to_string();
     assert!(error.contains("append key: ") && error.contains("lie in one buffer"), "{error}");
+
+    // Neither is a cache that is itself planned, before it has any memory.
+    let mut schedule = Schedule::new(gpu);
+    let halves = Tensor::zeros(gpu, "halves", &[1, 8, 2, 4], Dtype::F16).unwrap();
+    let key = record_cast(&mut schedule, &halves, Dtype::F32).unwrap();
+    let planned = KvCache { key: key.clone(), ..cache };
+    planned.record_append(&mut schedule, &key, &planned.value).unwrap();
+    let error = schedule.compile().unwrap_err().to_string();
+    assert!(error.contains("append key: ") && error.contains("lie in one buffer"), "{error}");
 }
 
 #[test]
@@ -317,7 +326,10 @@ fn a_tensor_of_another_device_is_refused() {
         block_on(elsewhere.read::<f32>(common::gpu())).unwrap_err(),
         elsewhere.write(common::gpu(), &[0.0f32; 8]).unwrap_err(),
     ] {
-        assert_eq!(error.to_string(), "schedule: `elsewhere` was made on another `Gpu`; upload it to this one");
+        assert_eq!(
+            error.to_string(),
+            "schedule: `elsewhere` was made on another `Gpu`; upload it to this one"
+        );
     }
 }
 

@@ -58,6 +58,7 @@ pub fn demo(args: &DemoArgs) -> Result<()> {
     bench.finish();
     print!("{}", sqa::summary(&records));
     sqa::plot(&records).save(&args.output.join("sqa.png"))?;
+    sqa::plot_speedups(&records).save(&args.output.join("speedup.png"))?;
     write_json(&args.output.join("sqa.json"), &records)?;
 
     println!("3/3 checking every kernel against its f64 twin");
@@ -171,6 +172,7 @@ fn report(
         )
         .table(&ours_header, &ours)
         .pictures(&[("sqa.png", "time against query heads: at a fixed length, a straight line")])
+        .pictures(&[("speedup.png", "attention alone here (solid), a whole forward pass in the paper (dashed)")])
         .paragraph("The paper's own figures (arXiv 2510.01817, table 3: a forward pass of 8 layers on an A100):")
         .table(&paper_header, &paper)
         .paragraph(&format!(
@@ -178,7 +180,9 @@ fn report(
              of copying; `peak` is the share of the nearer one.",
             peaks.gflops, peaks.gbps
         ))
-        .table(&headers, &rows);
+        .table(&headers, &rows)
+        .paragraph("The same again, with other sizes:")
+        .code("gristmill bench sqa --set tokens=4096 --set head_dim=128 --plot sqa.png");
     let listed: Vec<_> = checks.iter().map(|c| (c.name.as_str(), c.passed, c.detail.as_str())).collect();
     report
         .section("Every kernel against its twin")

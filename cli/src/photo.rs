@@ -4,7 +4,6 @@ use std::io::Cursor;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use image::imageops::FilterType;
 use image::{DynamicImage, ImageDecoder, ImageReader, Rgb32FImage, RgbImage};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
@@ -37,12 +36,6 @@ impl Photo {
         Ok(Self::from_image(picture.into_rgb32f()))
     }
 
-    /// A picture from 8-bit values [height, width, 3].
-    pub fn from_u8(height: usize, width: usize, values: &[u8]) -> Result<Self> {
-        let pixels = values.iter().map(|&value| f32::from(value) / 255.0).collect();
-        Self::from_pixels(height, width, pixels)
-    }
-
     /// A picture from values [height, width, 3].
     pub fn from_pixels(height: usize, width: usize, pixels: Vec<f32>) -> Result<Self> {
         ensure!(
@@ -54,61 +47,9 @@ impl Photo {
         Ok(Self { height, width, pixels })
     }
 
-    /// A picture from planes [3, height, width], the layout of model outputs.
-    pub fn from_planes(height: usize, width: usize, planes: &[f32]) -> Result<Self> {
-        let plane = height * width;
-        ensure!(
-            planes.len() == 3 * plane,
-            "planes of {height} x {width} hold {} values, found {}",
-            3 * plane,
-            planes.len()
-        );
-        let pixels = (0..3 * plane).map(|i| planes[i % 3 * plane + i / 3]).collect();
-        Self::from_pixels(height, width, pixels)
-    }
-
-    /// The values as planes [3, height, width], the layout of model inputs.
-    pub fn planes(&self) -> Vec<f32> {
-        let plane = self.height * self.width;
-        (0..3 * plane).map(|i| self.pixels[i % plane * 3 + i / plane]).collect()
-    }
-
     /// The values rounded to 8 bits, [height, width, 3].
-    pub fn to_u8(&self) -> Vec<u8> {
+    fn to_u8(&self) -> Vec<u8> {
         self.pixels.iter().map(|value| (value.clamp(0.0, 1.0) * 255.0).round() as u8).collect()
-    }
-
-    /// The rectangle of `height` x `width` whose first pixel is at (`top`, `left`).
-    pub fn crop(&self, top: usize, left: usize, height: usize, width: usize) -> Result<Self> {
-        ensure!(
-            top + height <= self.height && left + width <= self.width,
-            "a crop of {height} x {width} at ({top}, {left}) leaves the picture of {} x {}",
-            self.height,
-            self.width
-        );
-        let row = |y: usize| &self.pixels[(y * self.width + left) * 3..][..width * 3];
-        Self::from_pixels(height, width, (top..top + height).flat_map(row).copied().collect())
-    }
-
-    /// The largest rectangle from the middle whose sides are multiples of `multiple`.
-    pub fn crop_to_multiple(&self, multiple: usize) -> Result<Self> {
-        ensure!(multiple > 0, "the sides of a crop cannot be multiples of 0");
-        let [height, width] = [self.height, self.width].map(|side| side / multiple * multiple);
-        self.crop((self.height - height) / 2, (self.width - width) / 2, height, width)
-    }
-
-    /// The picture resampled to `height` x `width` with a Lanczos filter (it averages when it shrinks).
-    pub fn resize(&self, height: usize, width: usize) -> Result<Self> {
-        ensure!(height > 0 && width > 0, "a picture cannot be resized to {height} x {width}");
-        let (from_width, from_height) = (u32::try_from(self.width)?, u32::try_from(self.height)?);
-        let picture = Rgb32FImage::from_raw(from_width, from_height, self.pixels.clone());
-        let picture = picture.context("the picture's values do not fill its sides")?;
-        let (width, height) = (u32::try_from(width)?, u32::try_from(height)?);
-        let mut resized =
-            Self::from_image(image::imageops::resize(&picture, width, height, FilterType::Lanczos3));
-        // The filter's negative lobes overshoot at edges.
-        resized.pixels.iter_mut().for_each(|value| *value = value.clamp(0.0, 1.0));
-        Ok(resized)
     }
 
     /// The picture with Gaussian noise of deviation `sigma` (25 grey levels are 25.0 / 255.0), not clamped. The
@@ -166,8 +107,8 @@ mod tests {
     use super::*;
 
     fn gradient(height: usize, width: usize) -> Photo {
-        let values: Vec<u8> = (0..height * width * 3).map(|i| (i * 7 % 256) as u8).collect();
-        Photo::from_u8(height, width, &values).unwrap()
+        let pixels = (0..height * width * 3).map(|i| (i * 7 % 256) as f32 / 255.0).collect();
+        Photo::from_pixels(height, width, pixels).unwrap()
     }
 
     #[test]
@@ -197,39 +138,6 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         assert!(error.contains("gristmill-text"), "{error}");
         assert!(Photo::load(&path).unwrap_err().to_string().contains("cannot read"));
-    }
-
-    #[test]
-    fn crops_keep_their_pixels() {
-        let photo = gradient(6, 9);
-        let crop = photo.crop(2, 3, 4, 5).unwrap();
-        assert_eq!(crop.pixels[..3], photo.pixels[(2 * 9 + 3) * 3..][..3]);
-        assert_eq!(crop.pixels[(3 * 5 + 4) * 3..], photo.pixels[(5 * 9 + 7) * 3..][..3]);
-        let crop = photo.crop_to_multiple(4).unwrap();
-        assert_eq!((crop.height, crop.width), (4, 8));
-        assert_eq!(crop.pixels[..3], photo.pixels[9 * 3..][..3]);
-        assert!(photo.crop(3, 0, 4, 9).is_err());
-        assert!(photo.crop(0, 0, 0, 9).is_err());
-        assert!(photo.crop_to_multiple(7).is_err());
-        assert!(photo.crop_to_multiple(0).is_err());
-    }
-
-    #[test]
-    fn planes_and_pixels_are_inverse() {
-        let photo = gradient(3, 5);
-        let planes = photo.planes();
-        assert_eq!(planes[15 + 7], photo.pixels[7 * 3 + 1]);
-        assert_eq!(Photo::from_planes(3, 5, &planes).unwrap(), photo);
-        assert!(Photo::from_planes(3, 4, &planes).is_err());
-    }
-
-    #[test]
-    fn a_resized_constant_stays_constant() {
-        let photo = Photo::from_pixels(8, 8, vec![0.25; 8 * 8 * 3]).unwrap();
-        let resized = photo.resize(3, 5).unwrap();
-        assert_eq!((resized.height, resized.width), (3, 5));
-        assert!(resized.pixels.iter().all(|value| (value - 0.25).abs() < 1e-5));
-        assert!(photo.resize(0, 5).is_err());
     }
 
     #[test]

@@ -52,7 +52,10 @@ fn same_interface(module: &naga::Module, interface: &Interface) -> Result<(), St
             _ => false,
         };
         if !same {
-            return Err(format!("binding `{}` is {:?}, the text reads {:?}", binding.name, variable.space, binding.kind));
+            return Err(format!(
+                "binding `{}` is {:?}, the text reads {:?}",
+                binding.name, variable.space, binding.kind
+            ));
         }
     }
     Ok(())

@@ -1,6 +1,9 @@
 //! Rules that naga accepts breaking but some driver, Tint or the WebGPU defaults do not forgive.
 
-use naga::{AddressSpace, Block, Expression, Function, Handle, Module, Statement, TypeInner};
+use naga::{
+    AddressSpace, Arena, Block, Expression, Function, Handle, Literal, Module, ScalarKind, Statement,
+    TypeInner,
+};
 
 const STORAGE_BUFFERS: usize = 8;
 const WORKGROUP_BYTES: u32 = 16 << 10;
@@ -9,7 +12,11 @@ const WORKGROUP_BYTES: u32 = 16 << 10;
 pub fn lint(module: &Module, wgsl: &str) -> Result<u32, String> {
     for (_, function) in module.functions.iter() {
         if let Some(span) = find(&function.body, &is_barrier) {
-            return Err(at(wgsl, span, "a barrier outside the entry point: miscompiled by a driver, and Tint can't follow it"));
+            return Err(at(
+                wgsl,
+                span,
+                "a barrier outside the entry point: miscompiled by a driver, and Tint can't follow it",
+            ));
         }
         no_loop_indexed_arrays(module, function, wgsl)?;
     }
@@ -17,7 +24,8 @@ pub fn lint(module: &Module, wgsl: &str) -> Result<u32, String> {
     no_loop_indexed_arrays(module, entry, wgsl)?;
     no_infinities(module, wgsl)?;
 
-    let storage = module.global_variables.iter().filter(|(_, v)| matches!(v.space, AddressSpace::Storage { .. }));
+    let storage =
+        module.global_variables.iter().filter(|(_, v)| matches!(v.space, AddressSpace::Storage { .. }));
     let storage = storage.count();
     if storage > STORAGE_BUFFERS {
         return Err(format!("{storage} storage buffers; WebGPU guarantees {STORAGE_BUFFERS}"));
@@ -45,7 +53,11 @@ fn no_loop_indexed_arrays(module: &Module, function: &Function, wgsl: &str) -> R
             && let Some(name) = local_array(module, function, base)
         {
             let span = function.expressions.get_span(expression);
-            return Err(at(wgsl, span, &format!("local array `{name}` indexed by a value in a loop; use named variables and #for")));
+            return Err(at(
+                wgsl,
+                span,
+                &format!("local array `{name}` indexed by a value in a loop; use named variables and #for"),
+            ));
         }
     }
     Ok(())
@@ -79,30 +91,28 @@ fn local_array(module: &Module, function: &Function, base: Handle<Expression>) -
             matches!(module.types[variable.ty].inner, TypeInner::Array { .. })
                 .then(|| variable.name.clone().unwrap_or_default())
         }
-        Expression::Access { base, .. } | Expression::AccessIndex { base, .. } => local_array(module, function, base),
+        Expression::Access { base, .. } | Expression::AccessIndex { base, .. } => {
+            local_array(module, function, base)
+        }
+        // Values are kept as local arrays too.
+        Expression::Load { pointer } => local_array(module, function, pointer),
+        Expression::Compose { ty, .. } => {
+            matches!(module.types[ty].inner, TypeInner::Array { .. }).then(|| "array(..)".into())
+        }
         _ => None,
     }
 }
 
 /// naga takes a bit pattern cast to an infinity, Tint does not; WGSL lets an implementation assume there is none.
 fn no_infinities(module: &Module, wgsl: &str) -> Result<(), String> {
-    let functions = module.functions.iter().map(|(_, f)| f).chain(module.entry_points.iter().map(|e| &e.function));
+    let functions =
+        module.functions.iter().map(|(_, f)| f).chain(module.entry_points.iter().map(|e| &e.function));
     let arenas = functions.map(|f| &f.expressions).chain([&module.global_expressions]);
     for arena in arenas {
         for (handle, expression) in arena.iter() {
-            let literal = match *expression {
-                Expression::Literal(literal) => Some(literal),
-                Expression::As { expr, convert: None, .. } => match arena[expr] {
-                    Expression::Literal(literal) => Some(literal),
-                    _ => None,
-                },
-                _ => None,
-            };
-            let cast = matches!(expression, Expression::As { .. });
-            let finite = match literal {
-                Some(naga::Literal::F32(value)) => value.is_finite(),
-                Some(naga::Literal::U32(bits)) if cast => f32::from_bits(bits).is_finite(),
-                Some(naga::Literal::I32(bits)) if cast => f32::from_bits(bits as u32).is_finite(),
+            let finite = match *expression {
+                Expression::Literal(Literal::F32(value)) => value.is_finite(),
+                Expression::As { expr, kind: ScalarKind::Float, convert: None } => finite_bits(arena, expr),
                 _ => true,
             };
             if !finite {
@@ -111,6 +121,17 @@ fn no_infinities(module: &Module, wgsl: &str) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether the literals of a scalar or vector are bits of finite floats.
+fn finite_bits(arena: &Arena<Expression>, value: Handle<Expression>) -> bool {
+    match arena[value] {
+        Expression::Literal(Literal::U32(bits)) => f32::from_bits(bits).is_finite(),
+        Expression::Literal(Literal::I32(bits)) => f32::from_bits(bits as u32).is_finite(),
+        Expression::Splat { value, .. } => finite_bits(arena, value),
+        Expression::Compose { ref components, .. } => components.iter().all(|part| finite_bits(arena, *part)),
+        _ => true,
+    }
 }
 
 fn is_barrier(statement: &Statement) -> bool {
@@ -125,7 +146,9 @@ fn find(block: &Block, wanted: &dyn Fn(&Statement) -> bool) -> Option<naga::Span
         match statement {
             Statement::Block(body) => find(body, wanted),
             Statement::If { accept, reject, .. } => find(accept, wanted).or_else(|| find(reject, wanted)),
-            Statement::Loop { body, continuing, .. } => find(body, wanted).or_else(|| find(continuing, wanted)),
+            Statement::Loop { body, continuing, .. } => {
+                find(body, wanted).or_else(|| find(continuing, wanted))
+            }
             Statement::Switch { cases, .. } => cases.iter().find_map(|case| find(&case.body, wanted)),
             _ => None,
         }

@@ -194,15 +194,19 @@ impl Gpu {
         self.queue().submit([commands]);
     }
 
-    /// What `commands` gives, or the first mistake that wgpu finds in them. On a lost device nearly everything is one, so that
-    /// is looked at first. A browser tells of both later.
-    pub(crate) fn caught<T>(&self, commands: impl FnOnce() -> T) -> Result<T> {
+    /// What `commands` gives, or the first mistake that wgpu finds in them. On a lost device nearly everything is one, so
+    /// a loss comes first. A browser answers later: there nothing is caught, so that mistakes reach its console.
+    pub(crate) fn caught<T>(&self, what: impl std::fmt::Display, commands: impl FnOnce() -> T) -> Result<T> {
+        self.check_lost()?;
+        if cfg!(target_arch = "wasm32") {
+            return Ok(commands());
+        }
         let scope = self.device().push_error_scope(wgpu::ErrorFilter::Validation);
         let value = commands();
         if let Some(Some(error)) = now(scope.pop()) {
             self.poll()?;
             self.check_lost()?;
-            return Err(Error::Validation(error.to_string()));
+            return Err(Error::Validation(format!("{what}: {error}")));
         }
         Ok(value)
     }

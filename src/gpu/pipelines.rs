@@ -1,7 +1,7 @@
 //! Compute pipelines by kernel and constants, kept in memory, and on disk where the adapter can.
 
 use super::{Gpu, GpuOptions, now};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use gristmill_shaders::{BindingKind, Interface};
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -94,43 +94,42 @@ impl Gpu {
     }
 
     fn compile(&self, kernel: &'static str, constants: &[(&str, &str)]) -> Result<Pipeline> {
-        self.check_lost()?;
         let shader = gristmill_shaders::specialize(kernel, constants)?;
         let device = self.device();
-        let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let source = wgpu::ShaderModuleDescriptor {
-            label: Some(kernel),
-            source: wgpu::ShaderSource::Wgsl(shader.wgsl.into()),
-        };
-        // SAFETY: only loop bounding and integer-division checks are off; every loop counts a finite range upward and
-        // no kernel divides by a value that can be 0. Bounds checks stay as they protect against indices read from buffers.
-        let module = unsafe { device.create_shader_module_trusted(source, runtime_checks()) };
-        let entries: Vec<_> = shader.interface.bindings.iter().map(layout_entry).collect();
-        let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-            label: Some(kernel),
-            entries: &entries,
-        });
-        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label: Some(kernel),
-            bind_group_layouts: &[Some(&layout)],
-            immediate_size: 0,
-        });
-        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(kernel),
-            layout: Some(&pipeline_layout),
-            module: &module,
-            entry_point: Some("main"),
-            compilation_options: wgpu::PipelineCompilationOptions {
-                zero_initialize_workgroup_memory: false,
-                ..Default::default()
-            },
-            cache: self.inner.pipelines.disk.as_ref().map(|(cache, _)| cache),
-        });
-        // Natively the answer is there at once; a browser reports through its console and the first submit.
-        if let Some(Some(error)) = now(scope.pop()) {
-            return Err(Error::Validation(format!("{kernel} with {constants:?}: {error}")));
-        }
-        Ok(Pipeline { name: kernel, interface: shader.interface, layout, pipeline })
+        let interface = shader.interface;
+        let (layout, pipeline) = self.caught(format_args!("{kernel} with {constants:?}"), || {
+            let source = wgpu::ShaderModuleDescriptor {
+                label: Some(kernel),
+                source: wgpu::ShaderSource::Wgsl(shader.wgsl.into()),
+            };
+            // SAFETY: only loop bounding and integer-division checks are off; every loop counts a finite range upward
+            // and no kernel divides by a value that can be 0. Bounds checks stay as they protect against indices read
+            // from buffers.
+            let module = unsafe { device.create_shader_module_trusted(source, runtime_checks()) };
+            let entries: Vec<_> = interface.bindings.iter().map(layout_entry).collect();
+            let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+                label: Some(kernel),
+                entries: &entries,
+            });
+            let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label: Some(kernel),
+                bind_group_layouts: &[Some(&layout)],
+                immediate_size: 0,
+            });
+            let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(kernel),
+                layout: Some(&pipeline_layout),
+                module: &module,
+                entry_point: Some("main"),
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    zero_initialize_workgroup_memory: false,
+                    ..Default::default()
+                },
+                cache: self.inner.pipelines.disk.as_ref().map(|(cache, _)| cache),
+            });
+            (layout, pipeline)
+        })?;
+        Ok(Pipeline { name: kernel, interface, layout, pipeline })
     }
 
     /// Writes the pipeline cache to its file; does nothing without one. Returns whether it wrote.
@@ -157,7 +156,8 @@ fn runtime_checks() -> wgpu::ShaderRuntimeChecks {
 }
 
 fn layout_entry(binding: &gristmill_shaders::Binding) -> wgpu::BindGroupLayoutEntry {
-    let buffer = |ty, has_dynamic_offset| wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None };
+    let buffer =
+        |ty, has_dynamic_offset| wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None };
     let storage = |read_only| buffer(wgpu::BufferBindingType::Storage { read_only }, false);
     let ty = match &binding.kind {
         // Binding 0 is the grid, whose piece of the dispatch changes by dynamic offset.
@@ -175,7 +175,12 @@ fn layout_entry(binding: &gristmill_shaders::Binding) -> wgpu::BindGroupLayoutEn
             view_dimension: wgpu::TextureViewDimension::D2,
         },
     };
-    wgpu::BindGroupLayoutEntry { binding: binding.index, visibility: wgpu::ShaderStages::COMPUTE, ty, count: None }
+    wgpu::BindGroupLayoutEntry {
+        binding: binding.index,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty,
+        count: None,
+    }
 }
 
 fn storage_format(name: &str) -> wgpu::TextureFormat {

@@ -7,7 +7,7 @@ impl Gpu {
     /// Writes bytes of any length; buffers of tensors are padded, so the tail is written as zeros.
     pub(crate) fn write(&self, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) -> Result<()> {
         let whole = bytes.len() & !3;
-        self.caught(|| {
+        self.caught("write", || {
             if whole > 0 {
                 self.queue().write_buffer(buffer, offset, &bytes[..whole]);
             }
@@ -27,7 +27,7 @@ impl Gpu {
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
         let staging = self.buffer("readback", bytes, usage)?;
         let (sender, receiver) = flume::bounded(1);
-        self.caught(|| {
+        self.caught("readback", || {
             let mut encoder = self.device().create_command_encoder(&Default::default());
             encoder.copy_buffer_to_buffer(buffer, offset, &staging, 0, bytes);
             self.submit(encoder.finish());
@@ -36,12 +36,12 @@ impl Gpu {
             });
         })?;
         self.poll()?;
-        let mapped = receiver.recv_async().await.map_err(|_| Error::DeviceLost("readback was dropped".into()))?;
+        let mapped =
+            receiver.recv_async().await.map_err(|_| Error::DeviceLost("readback was dropped".into()))?;
         self.check_lost()?;
         mapped.map_err(|error| Error::Validation(format!("readback: {error}")))?;
-        let view = staging
-            .get_mapped_range(..)
-            .map_err(|error| Error::Validation(format!("readback: {error}")))?;
+        let view =
+            staging.get_mapped_range(..).map_err(|error| Error::Validation(format!("readback: {error}")))?;
         Ok(view.to_vec())
     }
 }

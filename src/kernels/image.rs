@@ -46,13 +46,20 @@ pub fn record_load_texture(
         .params(&ImageParams { height: height as u32, width: width as u32 })
         .bind_texture("picture", texture)?
         .bind("image", &tensor)?
-        .dispatch((height * width).div_ceil(ELEMENTWISE), Cost { flops: 0.0, bytes: tensor.bytes() as f64 })?;
+        .dispatch(
+            (height * width).div_ceil(ELEMENTWISE),
+            Cost { flops: 0.0, bytes: tensor.bytes() as f64 },
+        )?;
     Ok(tensor)
 }
 
 /// Records the copy of a tensor [height, width, channels] f32, clamped to [0, 1], into an `rgba8unorm` texture with the
 /// usage `STORAGE_BINDING`; alpha is 1 where there are 3 channels.
-pub fn record_store_texture(schedule: &mut Schedule, tensor: &Tensor, texture: &wgpu::TextureView) -> Result<()> {
+pub fn record_store_texture(
+    schedule: &mut Schedule,
+    tensor: &Tensor,
+    texture: &wgpu::TextureView,
+) -> Result<()> {
     let [height, width, channels] = dims("image", "tensor", tensor, "[height, width, channels]")?;
     expect_dtype("image", "tensor", tensor, &[Dtype::F32])?;
     check_channels(channels)?;

@@ -30,13 +30,13 @@ pub struct NonLocalMeansConfig {
 }
 
 impl NonLocalMeansConfig {
-    /// Settings for an RGB or grey image with Gaussian noise of deviation `sigma` (pixels in 0..1): patches of 3 x 3,
-    /// windows of 32 x 32. The distance of two noisy patches of one picture is 2 sigma² a value on average, and h² a bit
-    /// above that keeps them alike.
+    /// Settings for an image with Gaussian noise of deviation `sigma` (pixels in 0..1): patches of 3 x 3 pixels, windows of
+    /// 24 x 24. Two noisy patches of one picture differ by 2 sigma² a value on average; h² is 0.38 of that, the best of
+    /// 0.15 to 0.65 on a photo at sigma 25 / 255 (28.3 dB; tiles of 16 and patches of 5 x 5 give less).
     pub fn for_noise(height: usize, width: usize, channels: usize, sigma: f32) -> Self {
         let patch_dim = (9 * channels) as f32;
-        let h = (0.65 * 2.0 * patch_dim).sqrt() * sigma;
-        Self { height, width, channels, radius: 1, tile: 16, margin: 8, h, variant: None }
+        let h = (0.38 * 2.0 * patch_dim).sqrt() * sigma;
+        Self { height, width, channels, radius: 1, tile: 8, margin: 8, h, variant: None }
     }
 }
 

@@ -68,7 +68,7 @@ fn assign(lifetimes: &[Lifetime]) -> Layout {
         let free = (0..layout.buffers.len()).filter(|&b| !held && free_from[b] <= first);
         let place = free.min_by_key(|&b| {
             let size = layout.buffers[b];
-            (size < bytes, if size < bytes { bytes - size } else { size - bytes })
+            (size < bytes, size.abs_diff(bytes))
         });
         let place = place.unwrap_or_else(|| {
             layout.buffers.push(0);
@@ -92,7 +92,8 @@ mod tests {
 
     #[test]
     fn a_chain_needs_two_buffers() {
-        let layout = assign(&[temporary(100, 0, 1), temporary(60, 1, 2), temporary(80, 2, 3), temporary(40, 3, 4)]);
+        let layout =
+            assign(&[temporary(100, 0, 1), temporary(60, 1, 2), temporary(80, 2, 3), temporary(40, 3, 4)]);
         assert_eq!(layout.places, [Some(0), Some(1), Some(0), Some(1)]);
         assert_eq!(layout.buffers, [100, 60]);
         assert_eq!(layout.bytes_unshared, 280);

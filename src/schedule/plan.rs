@@ -4,9 +4,8 @@ use super::memory::{self, Layout};
 use super::slices::{self, Piece, Progress, SUBMIT_SECONDS};
 use super::{Cost, Resource, Schedule, Step};
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, now};
+use crate::gpu::Gpu;
 use crate::tensor::Tensor;
-use std::collections::HashMap;
 use std::ops::ControlFlow;
 use web_time::Instant;
 
@@ -176,19 +175,20 @@ impl PlannedStep {
 /// A dispatch may not read and write the same buffer through two bindings: WebGPU calls it a usage conflict.
 fn check_aliases(schedule: &Schedule) -> Result<()> {
     for step in &schedule.steps {
-        let mut seen: HashMap<&wgpu::Buffer, (bool, &str)> = HashMap::new();
+        let mut seen: Vec<(&Tensor, bool)> = Vec::new();
         for bound in &step.bindings {
             let Resource::Tensor(tensor) = &bound.resource else { continue };
-            let Some((buffer, _)) = tensor.buffer() else { continue };
-            if let Some((writes, other)) = seen.insert(buffer, (bound.writes, tensor.label()))
-                && (writes || bound.writes)
-            {
+            let conflict =
+                seen.iter().find(|(other, writes)| (bound.writes || *writes) && tensor.shares_memory(other));
+            if let Some((other, _)) = conflict {
                 return Err(Error::Schedule(format!(
-                    "{}: `{other}` and `{}` lie in one buffer and one of them is written; expected separate buffers",
+                    "{}: `{}` and `{}` lie in one buffer and one of them is written; expected separate buffers",
                     step.label,
+                    other.label(),
                     tensor.label()
                 )));
             }
+            seen.push((tensor, bound.writes));
         }
     }
     Ok(())
@@ -224,7 +224,11 @@ fn plan_steps(gpu: &Gpu, steps: &[Step]) -> Result<Vec<PlannedStep>> {
                 });
             }
             let share = (piece.end - piece.first) as f64 / step.groups as f64;
-            Ok(Dispatch { grid_offset: place(&bytes.into_inner()) as u32, size, work: step.cost.work() * share })
+            Ok(Dispatch {
+                grid_offset: place(&bytes.into_inner()) as u32,
+                size,
+                work: step.cost.work() * share,
+            })
         };
         let whole = dispatch(Piece { first: 0, end: step.groups as u32 })?;
         let pieces = match slices::cut(step.groups, step.cost.work(), budget).as_slice() {
@@ -269,14 +273,10 @@ fn bind_group(
         };
         entries.push(wgpu::BindGroupEntry { binding: bound.index, resource });
     }
-    let scope = gpu.device().push_error_scope(wgpu::ErrorFilter::Validation);
-    let group = gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
+    let descriptor = wgpu::BindGroupDescriptor {
         label: Some(step.label),
         layout: &step.pipeline.layout,
         entries: &entries,
-    });
-    match now(scope.pop()) {
-        Some(Some(error)) => Err(Error::Validation(format!("{}: {error}", step.label))),
-        _ => Ok(group),
-    }
+    };
+    gpu.caught(step.label, || gpu.device().create_bind_group(&descriptor))
 }

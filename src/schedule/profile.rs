@@ -37,7 +37,7 @@ impl Plan {
         if !self.gpu.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
             for step in &self.steps {
                 let start = Instant::now();
-                self.gpu.caught(|| {
+                self.gpu.caught(step.label, || {
                     let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
                     step.record(&mut encoder.begin_compute_pass(&Default::default()), step.whole);
                     self.gpu.submit(encoder.finish());
@@ -58,18 +58,21 @@ impl Plan {
             let bytes = count as u64 * 8;
             let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
             let resolved = self.gpu.buffer("gristmill timestamps", bytes, usage)?;
-            let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
-            for (step, query) in steps.iter().zip((0u32..).step_by(2)) {
-                let timestamp_writes = Some(wgpu::ComputePassTimestampWrites {
-                    query_set: &queries,
-                    beginning_of_pass_write_index: Some(query),
-                    end_of_pass_write_index: Some(query + 1),
-                });
-                let descriptor = wgpu::ComputePassDescriptor { label: Some(step.label), timestamp_writes };
-                step.record(&mut encoder.begin_compute_pass(&descriptor), step.whole);
-            }
-            encoder.resolve_query_set(&queries, 0..count, &resolved, 0);
-            self.gpu.submit(encoder.finish());
+            self.gpu.caught("profile", || {
+                let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
+                for (step, query) in steps.iter().zip((0u32..).step_by(2)) {
+                    let timestamp_writes = Some(wgpu::ComputePassTimestampWrites {
+                        query_set: &queries,
+                        beginning_of_pass_write_index: Some(query),
+                        end_of_pass_write_index: Some(query + 1),
+                    });
+                    let descriptor =
+                        wgpu::ComputePassDescriptor { label: Some(step.label), timestamp_writes };
+                    step.record(&mut encoder.begin_compute_pass(&descriptor), step.whole);
+                }
+                encoder.resolve_query_set(&queries, 0..count, &resolved, 0);
+                self.gpu.submit(encoder.finish());
+            })?;
             let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&self.gpu.read(&resolved, 0, bytes).await?);
             let ms_per_tick = self.gpu.queue().get_timestamp_period() as f64 * 1e-6;
             times.extend(steps.iter().zip(ticks.chunks_exact(2)).map(|(step, pair)| StepTime {

@@ -83,12 +83,14 @@ pub async fn info() -> Result<String, JsError> {
 }
 
 /// JSON: `milliseconds` and `gflops` of `kernel` (`attention` or `linear`) at its reference shape, with its `variant`.
+#[cfg(feature = "diagnostics")]
 #[wasm_bindgen]
 pub async fn bench(kernel: String, repeat: u32) -> Result<String, JsError> {
     Ok(gristmill::measure::bench(&gpu().await?, &kernel, repeat).await?)
 }
 
 /// Checks every kernel against its f64 twin; answers with a line for each, or fails with the lines of those that disagree.
+#[cfg(feature = "diagnostics")]
 #[wasm_bindgen]
 pub async fn self_test() -> Result<String, JsError> {
     let checks = gristmill::self_check::self_check(&gpu().await?, None, |_| ()).await?;

@@ -125,9 +125,6 @@ const failures = await withPage(async (page) => {
   }
   await run("two runs at once", () => page.evaluate(runTwice, { file: GOOD }));
   await run("the page's own example", () => runPage(page));
-  if (await page.evaluate(async () => "self_test" in await import("/gristmill.js"))) {
-    await run("self test", () => page.evaluate(async () => (await import("/gristmill.js")).self_test()));
-  }
 
   console.log(`${passed} passed, ${failed} failed`);
   return failed;

@@ -2,7 +2,10 @@
 
 import { chromium } from "playwright-core";
 import { fileURLToPath } from "node:url";
-import { dist, serve } from "../serve.mjs";
+import { dist as shipped, serve } from "../serve.mjs";
+
+/** The package under test. */
+const dist = process.env.DIST || shipped;
 
 export const golden = fileURLToPath(new URL("../../tests/golden", import.meta.url));
 

@@ -38,7 +38,7 @@ fn run() -> Result<()> {
         ["test"] => test::run(None),
         ["test", part] => test::run(Some(part)),
         ["shaders", "--out", directory] => shaders::write(directory.as_ref()),
-        ["web"] => web::build().map(drop),
+        ["web"] => web::build(web::Package::Shipped).map(drop),
         ["web", "--serve"] => web::serve("8080"),
         ["web", "--serve", port] => web::serve(port),
         ["web", "--bench"] => web::bench(),

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: every check of the project, a line for each at the end.
 
+use crate::web::Package;
 use crate::{process, setup, shaders, web};
 use anyhow::{Result, bail};
 use std::time::{Duration, Instant};
@@ -38,17 +39,21 @@ pub fn run(part: Option<&str>) -> Result<()> {
     if wanted("web") {
         summary.step("browser package has no native code", no_native_code);
         let built = summary.step("browser package, size", || {
-            let bytes = web::build()?;
+            let bytes = web::build(Package::Shipped)?;
             if bytes >= WASM_BYTES {
                 bail!("the wasm has {bytes} bytes, the limit is {WASM_BYTES}");
             }
             Ok(())
         });
         if built {
-            summary.step("browser tests", web::browser_tests);
+            summary.step("browser tests", || web::browser_tests(Package::Shipped));
         } else {
             summary.skip("browser tests");
         }
+        summary.step("browser self-test of every kernel", || {
+            web::build(Package::Diagnostics)?;
+            web::browser_tests(Package::Diagnostics)
+        });
     }
     summary.finish()
 }

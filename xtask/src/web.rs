@@ -3,7 +3,7 @@
 use crate::{process, setup};
 use anyhow::{Context, Result};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What the page is made of besides the package.
 const PAGE: [&str; 3] = ["index.html", "main.js", "safetensors.js"];
@@ -18,16 +18,32 @@ const WASM_FEATURES: [&str; 6] = [
     "multivalue",
 ];
 
-/// Builds web/dist and returns the bytes of its wasm.
-pub fn build() -> Result<u64> {
+/// Which package to build.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Package {
+    /// web/dist: what a page loads.
+    Shipped,
+    /// web/dist-diagnostics: with `self_test` and `bench` besides.
+    Diagnostics,
+}
+
+impl Package {
+    fn directory(self) -> PathBuf {
+        process::root().join(if self == Self::Shipped { "web/dist" } else { "web/dist-diagnostics" })
+    }
+}
+
+/// Builds a package and returns the bytes of its wasm.
+pub fn build(package: Package) -> Result<u64> {
     let toolchain = setup::wasm()?;
     setup::npm()?;
     let (mut cargo, target) = setup::wasm_build(&toolchain);
-    process::run(cargo.args(["-p", "gristmill-web", "--profile", "wasm"]))?;
+    let features = if package == Package::Shipped { &[][..] } else { &["--features", "diagnostics"] };
+    process::run(cargo.args(["-p", "gristmill-web", "--profile", "wasm"]).args(features))?;
     let compiled = target.join("wasm32-unknown-unknown/wasm/gristmill_web.wasm");
 
     let web = process::root().join("web");
-    let dist = web.join("dist");
+    let dist = package.directory();
     if dist.exists() {
         fs::remove_dir_all(&dist)?;
     }
@@ -54,27 +70,35 @@ pub fn build() -> Result<u64> {
         fs::copy(web.join(file), dist.join(file)).with_context(|| format!("web/{file}"))?;
     }
     let bytes = size(&wasm)?;
-    println!("web/dist is built: {} KB of wasm ({} KB before wasm-opt)", bytes / 1000, bound / 1000);
+    println!("{} is built: {} KB of wasm ({} KB before wasm-opt)", dist.display(), bytes / 1000, bound / 1000);
     Ok(bytes)
 }
 
 /// Builds, then serves web/dist on this machine only.
 pub fn serve(port: &str) -> Result<()> {
-    build()?;
+    build(Package::Shipped)?;
     process::run(process::command("node").args(["web/serve.mjs", port]))
 }
 
 /// Builds, then measures in headless Chromium.
 pub fn bench() -> Result<()> {
-    build()?;
-    let chromium = setup::chromium()?;
-    process::run(process::command("node").arg("web/tests/bench.mjs").env("CHROMIUM", chromium))
+    build(Package::Diagnostics)?;
+    in_chromium("bench.mjs", Package::Diagnostics)
 }
 
-/// The tests in headless Chromium, on web/dist as it stands.
-pub fn browser_tests() -> Result<()> {
+/// The tests in headless Chromium, on a package as it stands.
+pub fn browser_tests(package: Package) -> Result<()> {
+    in_chromium(if package == Package::Shipped { "browser.mjs" } else { "self_test.mjs" }, package)
+}
+
+fn in_chromium(script: &str, package: Package) -> Result<()> {
     let chromium = setup::chromium()?;
-    process::run(process::command("node").arg("web/tests/browser.mjs").env("CHROMIUM", chromium))
+    process::run(
+        process::command("node")
+            .arg(process::root().join("web/tests").join(script))
+            .env("CHROMIUM", chromium)
+            .env("DIST", package.directory()),
+    )
 }
 
 /// Writes the JavaScript and TypeScript side of a compiled package.

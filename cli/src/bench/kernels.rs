@@ -4,9 +4,9 @@ use super::Bench;
 use crate::plot::BarChart;
 use crate::record::BenchRecord;
 use anyhow::Result;
-use gristmill::measure::{self, AttentionCase};
+use gristmill::measure::{self, AttentionCase, Prepared};
 use gristmill::{Dtype, VariantKind};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Self-attention; the baseline is the portable build on the same adapter.
 pub fn attention(bench: &Bench) -> Result<Vec<BenchRecord>> {
@@ -56,8 +56,6 @@ pub fn decode(bench: &Bench) -> Result<Vec<BenchRecord>> {
 
 fn one(bench: &Bench, kernel: &str, case: AttentionCase) -> Result<BenchRecord> {
     bench.say(format!("{kernel}, {} tokens", case.tokens));
-    let run = |variant| pollster::block_on(measure::attention(&bench.gpu, case, variant, bench.samples));
-    let measured = run(bench.variant)?;
     let shape = [
         ("batch", json!(case.batch)),
         ("tokens", json!(case.tokens)),
@@ -66,12 +64,8 @@ fn one(bench: &Bench, kernel: &str, case: AttentionCase) -> Result<BenchRecord> 
         ("head_dim", json!(case.head_dim)),
         ("causal", json!(case.causal)),
     ];
-    let record = bench.record(kernel, case.dtype, &shape, &measured);
-    if measured.variant == VariantKind::Portable {
-        return Ok(record);
-    }
-    bench.say(format!("{kernel}, {} tokens, portable build", case.tokens));
-    Ok(record.with_baseline("portable", run(Some(VariantKind::Portable))?.ms))
+    let prepare = |variant| measure::attention(&bench.gpu, case, variant);
+    against_portable(bench, kernel, case.dtype, &shape, prepare)
 }
 
 /// y = x W, square and with one row.
@@ -83,18 +77,31 @@ pub fn linear(bench: &Bench) -> Result<Vec<BenchRecord>> {
     for rows in settings.counts("rows", &[size, 1])? {
         let shape = [rows, settings.count("inputs", size)?, settings.count("outputs", size)?];
         bench.say(format!("linear, {shape:?}"));
-        let run = |variant| {
-            pollster::block_on(measure::linear(&bench.gpu, shape, dtype, variant, bench.samples))
-        };
-        let measured = run(bench.variant)?;
         let keys = [("rows", json!(shape[0])), ("inputs", json!(shape[1])), ("outputs", json!(shape[2]))];
-        let mut record = bench.record("linear", dtype, &keys, &measured);
-        if measured.variant != VariantKind::Portable {
-            record = record.with_baseline("portable", run(Some(VariantKind::Portable))?.ms);
-        }
-        records.push(record);
+        let prepare = |variant| measure::linear(&bench.gpu, shape, dtype, variant);
+        records.push(against_portable(bench, "linear", dtype, &keys, prepare)?);
     }
     Ok(records)
+}
+
+/// Measures the adapter's build and, where that is another, the portable one in turns with it.
+fn against_portable(
+    bench: &Bench,
+    kernel: &str,
+    dtype: Dtype,
+    shape: &[(&str, Value)],
+    prepare: impl Fn(Option<VariantKind>) -> gristmill::Result<Prepared>,
+) -> Result<BenchRecord> {
+    let mut prepared = vec![prepare(bench.variant)?];
+    if prepared[0].variant != VariantKind::Portable {
+        prepared.push(prepare(Some(VariantKind::Portable))?);
+    }
+    let measured = bench.measure(&prepared)?;
+    let record = bench.record(kernel, dtype, shape, &measured[0]);
+    Ok(match measured.get(1) {
+        Some(portable) => record.with_baseline("portable", portable.ms),
+        None => record,
+    })
 }
 
 /// Share of the nearer peak, case by case.

@@ -7,7 +7,7 @@ use crate::AdapterArgs;
 use crate::record::{BenchRecord, table, write_json};
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use gristmill::measure::{Measured, Peaks, peaks};
+use gristmill::measure::{Measured, Peaks, Prepared, measure, peaks};
 use gristmill::{Dtype, Gpu, VariantKind};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
@@ -141,6 +141,11 @@ impl Bench {
     /// Shows what is being measured.
     pub fn say(&self, what: impl Into<String>) {
         self.progress.set_message(what.into());
+    }
+
+    /// Times operators in turns.
+    pub fn measure(&self, prepared: &[Prepared]) -> Result<Vec<Measured>> {
+        Ok(pollster::block_on(measure(&self.gpu, prepared, self.samples))?)
     }
 
     /// A record of what was measured.

@@ -30,11 +30,10 @@ pub fn sqa(bench: &Bench) -> Result<Vec<BenchRecord>> {
     let lengths: &[usize] = if bench.is_cpu() { &[512, 1024, 2048] } else { &[1024, 4096, 16384] };
     let mut records = Vec::new();
     for tokens in settings.counts("tokens", lengths)? {
-        let mut baseline_ms = None;
-        for preset in VARIANTS {
-            let (query_heads, kv_heads) =
-                preset.heads(heads, (heads / 4).max(1)).map_err(anyhow::Error::msg)?;
-            bench.say(format!("{} {query_heads}/{kv_heads}, {tokens} tokens", preset.name()));
+        bench.say(format!("{} variants, {tokens} tokens", VARIANTS.len()));
+        let heads_of = |preset: SqaPreset| preset.heads(heads, (heads / 4).max(1)).map_err(anyhow::Error::msg);
+        let prepare = |preset: SqaPreset| {
+            let (query_heads, kv_heads) = heads_of(preset)?;
             let case = AttentionCase {
                 batch: 1,
                 query_tokens: tokens,
@@ -45,8 +44,12 @@ pub fn sqa(bench: &Bench) -> Result<Vec<BenchRecord>> {
                 causal,
                 dtype,
             };
-            let run = measure::attention(&bench.gpu, case, bench.variant, bench.samples);
-            let measured = pollster::block_on(run)?;
+            Ok(measure::attention(&bench.gpu, case, bench.variant)?)
+        };
+        let prepared = VARIANTS.into_iter().map(prepare).collect::<Result<Vec<_>>>()?;
+        let measured = bench.measure(&prepared)?;
+        for (preset, one) in VARIANTS.into_iter().zip(&measured) {
+            let (query_heads, kv_heads) = heads_of(preset)?;
             let shape = [
                 ("preset", json!(preset.name())),
                 ("tokens", json!(tokens)),
@@ -54,8 +57,7 @@ pub fn sqa(bench: &Bench) -> Result<Vec<BenchRecord>> {
                 ("kv_heads", json!(kv_heads)),
                 ("head_dim", json!(head_dim)),
             ];
-            let ms = *baseline_ms.get_or_insert(measured.ms);
-            let mut record = bench.record("sqa", dtype, &shape, &measured).with_baseline("MHA", ms);
+            let mut record = bench.record("sqa", dtype, &shape, one).with_baseline("MHA", measured[0].ms);
             record.paper_speedup = paper_speedup(preset);
             records.push(record);
         }
@@ -109,21 +111,46 @@ pub fn summary(records: &[BenchRecord]) -> String {
     )
 }
 
-/// Time against query heads at each length: straight lines through the origin where attention is all.
+/// Time against query heads at each length, with the dashed line that is proportional to them.
 pub fn plot(records: &[BenchRecord]) -> LineChart {
     let (names, lengths) = axes(records);
-    let series = lengths.iter().zip(records.chunks(names.len().max(1))).map(|(length, row)| {
-        let mut points: Vec<_> =
-            row.iter().map(|r| (r.shape["query_heads"].as_f64().unwrap_or(0.0), r.ms)).collect();
+    let mut series = Vec::new();
+    for (index, (length, row)) in lengths.iter().zip(records.chunks(names.len().max(1))).enumerate() {
+        let heads = |r: &BenchRecord| r.shape["query_heads"].as_f64().unwrap_or(0.0);
+        let mut points: Vec<_> = row.iter().map(|r| (heads(r), r.ms)).collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
-        Series::new(format!("{length} tokens"), points)
-    });
+        series.push(Series::new(format!("{length} tokens"), points).color(index));
+        let proportional = [(0.0, 0.0), (heads(&row[0]), row[0].ms)];
+        series.push(Series::new("proportional", proportional).color(index).dashed());
+    }
     LineChart {
         title: "Attention time follows the query heads".into(),
         x_label: "query heads".into(),
         y_label: "milliseconds".into(),
         x_scale: Scale::Linear,
         y_scale: Scale::Linear,
-        series: series.collect(),
+        series,
+    }
+}
+
+/// Speedup over MHA against length: here, and dashed what the paper reports for the whole forward pass.
+pub fn plot_speedups(records: &[BenchRecord]) -> LineChart {
+    let mut series = Vec::new();
+    for (index, preset) in [SqaPreset::Sqa, SqaPreset::Ssqa, SqaPreset::Xsqa].into_iter().enumerate() {
+        let ours = records.iter().filter(|r| text(r, "preset") == preset.name());
+        let point = |r: &BenchRecord| Some((r.shape["tokens"].as_f64()?, r.speedup?));
+        series.push(Series::new(preset.name(), ours.filter_map(point)).color(index));
+        let paper = PAPER_TIMES.iter().filter_map(|time| {
+            Some((time.tokens as f64, time.seconds(SqaPreset::Mha)? / time.seconds(preset)?))
+        });
+        series.push(Series::new(format!("{}, paper", preset.name()), paper).color(index).dashed());
+    }
+    LineChart {
+        title: "Speedup over MHA".into(),
+        x_label: "tokens".into(),
+        y_label: "times".into(),
+        x_scale: Scale::Log10,
+        y_scale: Scale::Linear,
+        series,
     }
 }
