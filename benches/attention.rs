@@ -21,13 +21,7 @@ fn main() {
         causal: false,
         dtype: Dtype::F32,
     };
-    let decode = AttentionCase {
-        query_tokens: 1,
-        tokens: cached,
-        query_heads: 16,
-        causal: true,
-        ..base
-    };
+    let decode = AttentionCase { query_tokens: 1, tokens: cached, query_heads: 16, causal: true, ..base };
     let cases = [
         ("full", base),
         ("causal", AttentionCase { causal: true, ..base }),

@@ -99,7 +99,8 @@ fn minify(wgsl: &str) -> String {
 /// The kernels' own lines with their defaults.
 fn without_permutations(text: &str) -> String {
     let code = text.lines().map(|line| line.split('#').next().unwrap_or("").trim_end());
-    let defaults = code.filter(|line| !line.is_empty() && (!line.starts_with(' ') || line.trim_start().starts_with('+')));
+    let defaults = code
+        .filter(|line| !line.is_empty() && (!line.starts_with(' ') || line.trim_start().starts_with('+')));
     defaults.flat_map(|line| [line, "\n"]).collect()
 }
 

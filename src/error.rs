@@ -48,7 +48,9 @@ pub enum Error {
         advice: &'static str,
     },
     /// No adapter fits the request.
-    #[error("no GPU adapter{wanted}; found: {found}. On Linux a software one comes with `apt-get install mesa-vulkan-drivers`")]
+    #[error(
+        "no GPU adapter{wanted}; found: {found}. On Linux a software one comes with `apt-get install mesa-vulkan-drivers`"
+    )]
     NoAdapter {
         /// ` named "…"`, or nothing.
         wanted: String,

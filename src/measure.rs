@@ -227,7 +227,9 @@ pub async fn bench(gpu: &Gpu, kernel: &str, samples: u32) -> Result<String> {
         }
         "linear" => (linear(gpu, [512; 3], Dtype::F32, None)?, "512 x 512 x 512"),
         other => {
-            return Err(Error::Input(format!("nothing to measure named `{other}`; expected attention or linear")));
+            return Err(Error::Input(format!(
+                "nothing to measure named `{other}`; expected attention or linear"
+            )));
         }
     };
     let measured = measure(gpu, &[prepared], samples).await?.remove(0);

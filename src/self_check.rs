@@ -155,7 +155,8 @@ impl<F: FnMut(&Check)> Checker<'_, F> {
     }
 
     async fn attention(&mut self, case: &AttentionCase) -> Result<()> {
-        let AttentionShape { batch, query_tokens, tokens, query_heads, kv_heads, head_dim, value_dim } = case.shape;
+        let AttentionShape { batch, query_tokens, tokens, query_heads, kv_heads, head_dim, value_dim } =
+            case.shape;
         let mut floats = |shape: &[usize]| -> Vec<f32> {
             let values = self.values(shape.iter().product());
             match case.dtype {
@@ -299,8 +300,7 @@ impl<F: FnMut(&Check)> Checker<'_, F> {
         let tensor = self.upload("x", &[1, tokens, heads, head_dim], &x)?;
         let y = Rope::new(self.gpu, config)?.record(&mut schedule, &tensor, offset, None)?;
         let found = self.run(schedule, &y).await?;
-        let expected =
-            twins::rope::rope(&doubles(x), tokens, heads, head_dim, 10000.0, offset as i64, true);
+        let expected = twins::rope::rope(&doubles(x), tokens, heads, head_dim, 10000.0, offset as i64, true);
         self.compare("rotary embedding at 100000", &found, &expected, 2e-6);
         Ok(())
     }
@@ -339,7 +339,8 @@ impl<F: FnMut(&Check)> Checker<'_, F> {
         let shapes = [[48, 72], [48, 24], [48, 24], [72, 48]];
         let tokens = 21;
         let x = self.values(tokens * 48);
-        let data = shapes.map(|[rows, columns]| self.values(rows * columns).iter().map(|v| v * 0.3).collect());
+        let data =
+            shapes.map(|[rows, columns]| self.values(rows * columns).iter().map(|v| v * 0.3).collect());
         let data: [Vec<f32>; 4] = data;
         let weights = SqaWeights {
             wq: self.upload("Wq", &shapes[0], &data[0])?,
@@ -377,7 +378,8 @@ impl<F: FnMut(&Check)> Checker<'_, F> {
     }
 
     async fn non_local_means(&mut self) -> Result<()> {
-        let config = NonLocalMeansConfig { tile: 8, margin: 3, ..NonLocalMeansConfig::for_noise(21, 30, 3, 0.1) };
+        let config =
+            NonLocalMeansConfig { tile: 8, margin: 3, ..NonLocalMeansConfig::for_noise(21, 30, 3, 0.1) };
         let image: Vec<f32> = self.values(21 * 30 * 3).iter().map(|v| v * 0.5 + 0.5).collect();
         let twin_shape = twins::non_local_means::NonLocalMeansShape {
             height: 21,

@@ -97,7 +97,10 @@ impl Variant {
             return Ok(Variant { kind, reason: "asked for by name".into() });
         }
         let (kind, reason) = if is_cpu && eight_lanes {
-            (VariantKind::Cpu, "a software adapter with subgroups of 8 lanes: registers and broadcasts".into())
+            (
+                VariantKind::Cpu,
+                "a software adapter with subgroups of 8 lanes: registers and broadcasts".into(),
+            )
         } else if is_cpu {
             let found = if has_subgroups { sizes } else { "no subgroups".into() };
             (VariantKind::CpuPlain, format!("a software adapter, {found}: registers, no barriers"))
@@ -116,7 +119,12 @@ impl Variant {
 mod tests {
     use super::*;
 
-    fn choose(is_cpu: bool, has: bool, sizes: (u32, u32), wanted: Option<VariantKind>) -> Result<VariantKind, String> {
+    fn choose(
+        is_cpu: bool,
+        has: bool,
+        sizes: (u32, u32),
+        wanted: Option<VariantKind>,
+    ) -> Result<VariantKind, String> {
         let traits = Traits { is_cpu, has_subgroups: has, subgroup_sizes: sizes };
         Variant::choose(traits, wanted).map(|variant| variant.kind)
     }

@@ -18,8 +18,10 @@ fn floats(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {
     view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
 }
 
-/// Every golden file with its kernel, and its outputs with their tolerances.
-fn goldens() -> Vec<(String, String, Vec<(String, f64)>)> {
+/// File, kernel, and outputs with their tolerances.
+type Golden = (String, String, Vec<(String, f64)>);
+
+fn goldens() -> Vec<Golden> {
     let tolerances: serde_json::Map<String, Value> =
         serde_json::from_slice(&golden("tolerances.json")).unwrap();
     let each = |(file, entry): (String, Value)| {
@@ -34,7 +36,8 @@ fn goldens() -> Vec<(String, String, Vec<(String, f64)>)> {
 }
 
 fn compare(file: &str, by: &str, result: &[u8], expected: &[u8], outputs: &[(String, f64)]) {
-    let (result, expected) = (SafeTensors::deserialize(result).unwrap(), SafeTensors::deserialize(expected).unwrap());
+    let (result, expected) =
+        (SafeTensors::deserialize(result).unwrap(), SafeTensors::deserialize(expected).unwrap());
     assert!(!outputs.is_empty(), "{file} has no tolerance");
     for (name, tolerance) in outputs {
         let wanted: Vec<f64> = floats(&expected, name).into_iter().map(f64::from).collect();

@@ -150,16 +150,6 @@ fn every_small_number_of_rows_equals_the_twin() {
 }
 
 #[test]
-fn every_activation_equals_the_twin() {
-    for activation in ACTIVATIONS {
-        for rows in [3, 40] {
-            // A deviation of 2 in x W + b reaches the tails.
-            Case { activation, bias: true, seed: 3, ..case(rows, 24, 40) }.check();
-        }
-    }
-}
-
-#[test]
 fn half_storage_equals_the_twin_on_rounded_inputs() {
     for (layout, x_f16, weight_f16, output_f16) in [
         (WeightLayout::InOut, false, true, false),
@@ -193,10 +183,11 @@ proptest! {
     }
 }
 
-/// GELU's tails: erf in f32 must neither overflow nor leave its range.
+/// On every part of the axis: GELU's tails must neither overflow nor leave erf's range.
 #[test]
-fn activations_are_finite_for_large_arguments() {
-    let x: Vec<f32> = vec![-3e38, -1e6, -80.0, -12.0, -6.0, 0.0, 6.0, 12.0, 80.0, 1e6];
+fn every_activation_equals_the_twin() {
+    let mut x = vec![-3e38, -1e6, -80.0, 80.0, 1e6];
+    x.extend((-130..=130).map(|step| step as f32 / 10.0));
     let count = x.len();
     let inputs = upload("x", &[count, 1], &x);
     let one = upload("weight", &[1, 1], &[1.0]);
@@ -204,9 +195,8 @@ fn activations_are_finite_for_large_arguments() {
         let expected = linear(&doubles(&x), &[1.0], None, 1, 1, WeightLayout::InOut, activation);
         for kind in variants() {
             let y = Case { activation, ..case(count, 1, 1) }.record(kind, &inputs, &one, &one, &one);
-            let found = read(&y);
-            for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
-                let close = (*found as f64 - expected).abs() <= 2e-6 + 1e-6 * expected.abs();
+            for (at, (found, expected)) in read(&y).iter().zip(&expected).enumerate() {
+                let close = (*found as f64 - expected).abs() <= 4e-7 + 1e-6 * expected.abs();
                 assert!(close, "{activation:?}({}) by {kind}: found {found}, expected {expected}", x[at]);
             }
         }

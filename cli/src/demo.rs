@@ -186,7 +186,10 @@ fn report(
     let listed: Vec<_> = checks.iter().map(|c| (c.name.as_str(), c.passed, c.detail.as_str())).collect();
     report
         .section("Every kernel against its twin")
-        .paragraph(&format!("Random data on this adapter, compared with the f64 CPU implementation. {}", variant.reason))
+        .paragraph(&format!(
+            "Random data on this adapter, compared with the f64 CPU implementation. {}",
+            variant.reason
+        ))
         .checks(&listed);
     report.write(Path::new(&args.output))
 }

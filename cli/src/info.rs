@@ -38,7 +38,8 @@ pub fn info(args: &InfoArgs) -> Result<()> {
         println!("  workgroup memory            {} KiB", limits.max_compute_workgroup_storage_size >> 10);
         println!("  storage binding             {} MiB", limits.max_storage_buffer_binding_size >> 20);
         println!("  storage buffers per stage   {}", limits.max_storage_buffers_per_shader_stage);
-        match pollster::block_on(Gpu::request(GpuOptions { adapter: Some(info.name), ..Default::default() })) {
+        match pollster::block_on(Gpu::request(GpuOptions { adapter: Some(info.name), ..Default::default() }))
+        {
             Ok(gpu) => {
                 let variant = gpu.variant(None)?;
                 println!("  kernels:");
@@ -51,7 +52,7 @@ pub fn info(args: &InfoArgs) -> Result<()> {
         println!();
     }
     if !found {
-        let wanted = (!wanted.is_empty()).then(|| format!(" named `{wanted}`")).unwrap_or_default();
+        let wanted = if wanted.is_empty() { String::new() } else { format!(" named `{wanted}`") };
         anyhow::bail!("{}", gristmill::Error::NoAdapter { wanted, found: "none".into() });
     }
     Ok(())

@@ -58,9 +58,8 @@ pub struct Shader {
 
 fn kernels() -> &'static [KernelEntry] {
     static KERNELS: OnceLock<Vec<KernelEntry>> = OnceLock::new();
-    KERNELS.get_or_init(|| {
-        permutations::parse(embedded::PERMUTATIONS).expect("build.rs has parsed this file")
-    })
+    KERNELS
+        .get_or_init(|| permutations::parse(embedded::PERMUTATIONS).expect("build.rs has parsed this file"))
 }
 
 /// The names of all kernels, such as `attention/prefill`.

@@ -24,11 +24,7 @@ impl KernelEntry {
                 Some(slot) => *slot = value.clone(),
                 None => {
                     let known: Vec<_> = self.defaults.keys().map(String::as_str).collect();
-                    return Err(format!(
-                        "{}: no constant `{name}`; it has {}",
-                        self.name,
-                        known.join(", ")
-                    ));
+                    return Err(format!("{}: no constant `{name}`; it has {}", self.name, known.join(", ")));
                 }
             }
         }

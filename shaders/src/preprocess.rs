@@ -172,7 +172,11 @@ mod tests {
     fn run(text: &str, defines: &[(&str, &str)]) -> Result<String, String> {
         let defines = defines.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
         let part = "fn load_{tensor}() -> f32 { return {tensor}[0]; }";
-        resolve("main", &|name| [("main", text), ("part", part)].into_iter().find(|f| f.0 == name).map(|f| f.1), &defines)
+        resolve(
+            "main",
+            &|name| [("main", text), ("part", part)].into_iter().find(|f| f.0 == name).map(|f| f.1),
+            &defines,
+        )
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Compute pipelines by kernel and constants, kept in memory, and on disk where the adapter can.
 
-use super::{Gpu, GpuOptions, now};
+use super::{Gpu, GpuOptions};
 use crate::error::Result;
 use gristmill_shaders::{BindingKind, Interface};
 use std::collections::HashMap;
@@ -54,7 +54,7 @@ fn open_disk_cache(
     // with the same key; wgpu checks its header and starts empty (`fallback`) where it is outdated.
     let cache = unsafe { device.create_pipeline_cache(&descriptor) };
     // Data of another device is an error even so; then nothing is kept.
-    matches!(now(scope.pop()), Some(None)).then_some((cache, path))
+    matches!(super::now(scope.pop()), Some(None)).then_some((cache, path))
 }
 
 /// FNV-1a. A driver need not survive cache data that a disk has altered.

@@ -50,7 +50,7 @@ impl KvCache {
         value_dim: usize,
         dtype: Dtype,
     ) -> Result<Self> {
-        if batch * capacity * kv_heads * head_dim * value_dim == 0 {
+        if [batch, capacity, kv_heads, head_dim, value_dim].contains(&0) {
             let found = format!("[{batch}, {capacity}, {kv_heads}, {head_dim} / {value_dim}]");
             return Err(Error::config(NAME, "shape", found, "no empty dimension"));
         }
@@ -82,13 +82,14 @@ impl KvCache {
     ///
     /// Tokens past the capacity are dropped on the GPU; a caller that counts them refuses earlier.
     pub fn record_append(&self, schedule: &mut Schedule, key: &Tensor, value: &Tensor) -> Result<()> {
-        append_one(schedule, "append key", "key", key, &self.key, &self.lengths)?;
-        append_one(schedule, "append value", "value", value, &self.value, &self.lengths)?;
         let [batch, new_tokens, _, _] = dims(NAME, "key", key, "[batch, new_tokens, kv_heads, head_dim]")?;
-        if value.shape()[1] != new_tokens {
-            let found = format!("has {} tokens", value.shape()[1]);
+        let [_, value_tokens, _, _] = dims(NAME, "value", value, "[batch, new_tokens, kv_heads, value_dim]")?;
+        if value_tokens != new_tokens {
+            let found = format!("has {value_tokens} tokens");
             return Err(Error::shape(NAME, "value", found, format!("{new_tokens}, as key")));
         }
+        append_one(schedule, "append key", "key", key, &self.key, &self.lengths)?;
+        append_one(schedule, "append value", "value", value, &self.value, &self.lengths)?;
         let params = AdvanceParams {
             batch: batch as u32,
             new_tokens: new_tokens as u32,
@@ -113,7 +114,10 @@ fn append_one(
 ) -> Result<()> {
     let [batch, new_tokens, heads, dim] = dims(NAME, name, source, "[batch, new_tokens, kv_heads, dim]")?;
     let [cache_batch, capacity, cache_heads, cache_dim] = dims(NAME, name, cache, "a cache")?;
-    if (batch, heads, dim) != (cache_batch, cache_heads, cache_dim) || new_tokens > capacity || new_tokens == 0 {
+    if (batch, heads, dim) != (cache_batch, cache_heads, cache_dim)
+        || new_tokens > capacity
+        || new_tokens == 0
+    {
         let found = format!("has shape {:?}", source.shape());
         let expected = format!("[{cache_batch}, 1..={capacity}, {cache_heads}, {cache_dim}]");
         return Err(Error::shape(NAME, name, found, expected));

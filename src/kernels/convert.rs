@@ -27,6 +27,9 @@ pub fn record_cast(schedule: &mut Schedule, source: &Tensor, to: Dtype) -> Resul
         .params(&CastParams { elements: source.elements() as u32 })
         .bind("source", source)?
         .bind("result", &result)?
-        .dispatch(pairs.div_ceil(ELEMENTWISE), Cost { flops: 0.0, bytes: (source.bytes() + result.bytes()) as f64 })?;
+        .dispatch(
+            pairs.div_ceil(ELEMENTWISE),
+            Cost { flops: 0.0, bytes: (source.bytes() + result.bytes()) as f64 },
+        )?;
     Ok(result)
 }

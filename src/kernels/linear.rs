@@ -140,8 +140,9 @@ impl Linear {
         residual: Option<&Tensor>,
     ) -> Result<(usize, usize, usize)> {
         const NAME: &str = "linear";
-        let inputs = *x.shape().last().ok_or_else(|| Error::shape(NAME, "x", "has no dimension", "[.., inputs]"))?;
-        let rows = if inputs == 0 { 0 } else { x.elements() / inputs };
+        let inputs =
+            *x.shape().last().ok_or_else(|| Error::shape(NAME, "x", "has no dimension", "[.., inputs]"))?;
+        let rows = x.elements().checked_div(inputs).unwrap_or(0);
         let [first, second] = super::dims(NAME, "weight", weight, "two dimensions")?;
         let (weight_inputs, outputs) = match self.config.layout {
             WeightLayout::InOut => (first, second),
@@ -176,14 +177,15 @@ impl Linear {
         let out_in = self.config.layout == WeightLayout::OutIn;
         if kind.is_cpu() {
             let subgroup = kind == VariantKind::Cpu;
-            let (lane_rows, columns, step) = match rows {
-                _ if !subgroup => (8, 16, 4),
-                ..=8 => (1, 32, 8),
-                ..=16 => (2, 32, 8),
-                _ => (4, 32, 8),
-            };
-            let constants =
-                vec![("ROWS", lane_rows), ("COLUMNS", columns), ("STEP", step), ("SUBGROUP", subgroup as usize)];
+            let (most_rows, columns, step) = if subgroup { (4, 32, 8) } else { (8, 16, 4) };
+            // Fewer rows a lane where there are too few to give every lane its share.
+            let lane_rows = rows.div_ceil(8).next_power_of_two().min(most_rows);
+            let constants = vec![
+                ("ROWS", lane_rows),
+                ("COLUMNS", columns),
+                ("STEP", step),
+                ("SUBGROUP", subgroup as usize),
+            ];
             return Tiling { kernel: "linear/matmul_cpu", rows: 8 * lane_rows, columns, constants };
         }
         if rows <= 8 {

@@ -65,7 +65,12 @@ pub(crate) fn dims<const N: usize>(
 }
 
 /// Checks a tensor's whole shape.
-pub(crate) fn expect_shape(operator: &'static str, name: &str, tensor: &Tensor, expected: &[usize]) -> Result<()> {
+pub(crate) fn expect_shape(
+    operator: &'static str,
+    name: &str,
+    tensor: &Tensor,
+    expected: &[usize],
+) -> Result<()> {
     if tensor.shape() == expected {
         return Ok(());
     }
@@ -73,7 +78,12 @@ pub(crate) fn expect_shape(operator: &'static str, name: &str, tensor: &Tensor, 
 }
 
 /// Checks a tensor's dtype.
-pub(crate) fn expect_dtype(operator: &'static str, name: &str, tensor: &Tensor, allowed: &[Dtype]) -> Result<()> {
+pub(crate) fn expect_dtype(
+    operator: &'static str,
+    name: &str,
+    tensor: &Tensor,
+    allowed: &[Dtype],
+) -> Result<()> {
     if allowed.contains(&tensor.dtype()) {
         return Ok(());
     }

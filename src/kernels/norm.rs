@@ -91,9 +91,8 @@ impl Norm {
             ("norm/norm_cpu", rows.div_ceil(8))
         } else {
             let workgroup = if width <= 512 { 64 } else { 256 };
-            constants = constants
-                .set("WORKGROUP", workgroup)
-                .flag("SUBGROUP", self.variant.kind.uses_subgroups());
+            constants =
+                constants.set("WORKGROUP", workgroup).flag("SUBGROUP", self.variant.kind.uses_subgroups());
             ("norm/norm", rows)
         };
         let y = schedule.tensor("norm", x.shape(), Dtype::F32)?;

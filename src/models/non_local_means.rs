@@ -151,7 +151,8 @@ impl NonLocalMeans {
         let margin = keys.unwrap_or(0);
         let tokens = (tile + 2 * margin).pow(2);
         let patch_dim = self.patch_dim();
-        let mut outputs = vec![("tokens", schedule.tensor("patches", &[tiles, tokens, 1, patch_dim], Dtype::F32)?)];
+        let mut outputs =
+            vec![("tokens", schedule.tensor("patches", &[tiles, tokens, 1, patch_dim], Dtype::F32)?)];
         if keys.is_some() {
             outputs.push(("values", schedule.tensor("pixels", &[tiles, tokens, 1, channels], Dtype::F32)?));
             outputs.push(("key_bias", schedule.tensor("key_bias", &[tiles, tokens], Dtype::F32)?));
@@ -181,7 +182,10 @@ impl NonLocalMeans {
         for (name, tensor) in &outputs {
             recorder = recorder.bind(name, tensor)?;
         }
-        recorder.dispatch((tiles * tokens).div_ceil(ELEMENTWISE), Cost { flops: 0.0, bytes: 2.0 * bytes as f64 })?;
+        recorder.dispatch(
+            (tiles * tokens).div_ceil(ELEMENTWISE),
+            Cost { flops: 0.0, bytes: 2.0 * bytes as f64 },
+        )?;
         let tensors: Vec<Tensor> = outputs.into_iter().map(|(_, tensor)| tensor).collect();
         Ok(tensors.try_into().expect("one tensor for queries, four for keys"))
     }

@@ -43,7 +43,12 @@ impl SqaConfig {
             .heads(heads, gqa_kv_heads)
             .map_err(|expected| Error::config(NAME, "preset", preset.name(), expected))?;
         if heads == 0 || !model_dim.is_multiple_of(heads) {
-            return Err(Error::config(NAME, "model_dim", model_dim, format!("a multiple of the {heads} heads")));
+            return Err(Error::config(
+                NAME,
+                "model_dim",
+                model_dim,
+                format!("a multiple of the {heads} heads"),
+            ));
         }
         Ok(Self {
             model_dim,
@@ -119,9 +124,12 @@ impl SqaLayer {
     /// Checks the configuration against the device.
     pub fn new(gpu: &Gpu, config: SqaConfig) -> Result<Self> {
         let SqaConfig { model_dim, query_heads, kv_heads, head_dim, causal, window, variant, .. } = config;
-        for (key, value) in
-            [("model_dim", model_dim), ("query_heads", query_heads), ("kv_heads", kv_heads), ("head_dim", head_dim)]
-        {
+        for (key, value) in [
+            ("model_dim", model_dim),
+            ("query_heads", query_heads),
+            ("kv_heads", kv_heads),
+            ("head_dim", head_dim),
+        ] {
             if value == 0 {
                 return Err(Error::config(NAME, key, value, "at least 1"));
             }
@@ -173,7 +181,12 @@ impl SqaLayer {
         cache: &KvCache,
     ) -> Result<Tensor> {
         if !self.config.causal {
-            return Err(Error::config(NAME, "causal", false, "true to decode: later tokens are not there yet"));
+            return Err(Error::config(
+                NAME,
+                "causal",
+                false,
+                "true to decode: later tokens are not there yet",
+            ));
         }
         let [q, k, v] = self.project(schedule, x, weights)?;
         let q = self.rotate(schedule, q, Some(&cache.lengths))?;
@@ -194,7 +207,12 @@ impl SqaLayer {
         let [batch, tokens, dim] = dims(NAME, "x", x, "[batch, tokens, model_dim]")?;
         if dim != model_dim || x.elements() == 0 {
             let found = format!("has shape {:?}", x.shape());
-            return Err(Error::shape(NAME, "x", found, format!("[batch, tokens, {model_dim}], none of them 0")));
+            return Err(Error::shape(
+                NAME,
+                "x",
+                found,
+                format!("[batch, tokens, {model_dim}], none of them 0"),
+            ));
         }
         expect_shape(NAME, "Wq", &weights.wq, &[model_dim, query_heads * head_dim])?;
         expect_shape(NAME, "Wk", &weights.wk, &[model_dim, kv_heads * head_dim])?;

@@ -20,11 +20,18 @@ pub(super) const SPEC: KernelSpec = KernelSpec {
     ],
     keys: &[
         KeySpec { name: "causal", default: "false", about: "a query sees keys up to its own position" },
-        KeySpec { name: "window", default: "null", about: "causal: the last w tokens; else |t - s| <= w / 2" },
+        KeySpec {
+            name: "window",
+            default: "null",
+            about: "causal: the last w tokens; else |t - s| <= w / 2",
+        },
         KeySpec { name: "q_offset", default: "T - Tq", about: "position of the first query row" },
         KeySpec { name: "scale", default: "1 / sqrt(D)", about: "factor of q k^T" },
     ],
-    outputs: &[required("out", "[B, Tq, HQ, Dv]"), required("lse", "[B, Tq, HQ], -inf in rows without a key")],
+    outputs: &[
+        required("out", "[B, Tq, HQ, Dv]"),
+        required("lse", "[B, Tq, HQ], -inf in rows without a key"),
+    ],
     gpu: |gpu, inputs, config, options| -> Running<'_> { Box::pin(on_gpu(gpu, inputs, config, options)) },
     twin: on_twin,
 };
@@ -44,7 +51,8 @@ async fn on_gpu(gpu: &Gpu, inputs: &Inputs, config: &Config, options: &RunOption
     let [q, k, v] = ["q", "k", "v"].map(|name| inputs.upload(gpu, name, options.dtype));
     let (q, k, v) = (q?, k?, v?);
     let key_mask = inputs.get("key_mask").map(|_| inputs.upload_mask(gpu, "key_mask")).transpose()?;
-    let key_bias = inputs.get("key_bias").map(|_| inputs.upload(gpu, "key_bias", crate::Dtype::F32)).transpose()?;
+    let key_bias =
+        inputs.get("key_bias").map(|_| inputs.upload(gpu, "key_bias", crate::Dtype::F32)).transpose()?;
     let mut schedule = Schedule::new(gpu);
     let tensors = AttentionInputs {
         key_mask: key_mask.as_ref(),
@@ -78,7 +86,12 @@ fn on_twin(inputs: &Inputs, config: &Config) -> Result<Outputs> {
         ("v", inputs.dims("v", "")?, [batch, tokens, kv_heads, value_dim]),
     ] {
         if found != expected || found.contains(&0) || query_tokens == 0 {
-            return Err(Error::shape("attention", name, format!("has shape {found:?}"), format!("{expected:?}, none 0")));
+            return Err(Error::shape(
+                "attention",
+                name,
+                format!("has shape {found:?}"),
+                format!("{expected:?}, none 0"),
+            ));
         }
     }
     if key_dim == 0 || !query_heads.is_multiple_of(kv_heads) {

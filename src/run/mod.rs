@@ -137,8 +137,9 @@ fn read(spec: &KernelSpec, input: &[u8], options: &RunOptions) -> Result<(Inputs
     let mut values = BTreeMap::new();
     for source in [metadata.get("config"), options.config.as_ref()].into_iter().flatten() {
         let parsed = serde_json::from_str(source).map_err(|e| e.to_string());
-        let object: serde_json::Map<String, Value> =
-            parsed.map_err(|e| Error::Input(format!("{}: the configuration is not a JSON object: {e}", spec.name)))?;
+        let object: serde_json::Map<String, Value> = parsed.map_err(|e| {
+            Error::Input(format!("{}: the configuration is not a JSON object: {e}", spec.name))
+        })?;
         values.extend(object);
     }
     for pair in &options.set {

@@ -22,11 +22,19 @@ pub(super) const SPEC: KernelSpec = KernelSpec {
     ],
     keys: &[
         KeySpec { name: "heads", default: "dm / head_dim", about: "heads of the MHA baseline" },
-        KeySpec { name: "query_heads", default: "required", about: "query heads; fewer than kv_heads are tiled" },
+        KeySpec {
+            name: "query_heads",
+            default: "required",
+            about: "query heads; fewer than kv_heads are tiled",
+        },
         KeySpec { name: "kv_heads", default: "required", about: "key and value heads" },
         KeySpec { name: "head_dim", default: "dm / heads", about: "elements of a head" },
         KeySpec { name: "causal", default: "false", about: "a token sees itself and those before" },
-        KeySpec { name: "window", default: "null", about: "causal: the last w tokens; else |t - s| <= w / 2" },
+        KeySpec {
+            name: "window",
+            default: "null",
+            about: "causal: the last w tokens; else |t - s| <= w / 2",
+        },
         KeySpec { name: "rope", default: "false", about: "rotary embedding, base 10000" },
     ],
     outputs: &[
@@ -81,7 +89,8 @@ async fn on_gpu(gpu: &Gpu, inputs: &Inputs, config: &Config, options: &RunOption
     let x = inputs.upload(gpu, "x", options.dtype)?;
     let weight = |name| inputs.upload(gpu, name, options.dtype);
     let bo = inputs.get("bo").map(|_| inputs.upload(gpu, "bo", Dtype::F32)).transpose()?;
-    let weights = SqaWeights { wq: weight("Wq")?, wk: weight("Wk")?, wv: weight("Wv")?, wo: weight("Wo")?, bo };
+    let weights =
+        SqaWeights { wq: weight("Wq")?, wk: weight("Wk")?, wv: weight("Wv")?, wo: weight("Wo")?, bo };
     let mut schedule = Schedule::new(gpu);
     let result = layer.record(&mut schedule, &x, &weights)?;
     let plan = schedule.compile()?;
@@ -89,8 +98,13 @@ async fn on_gpu(gpu: &Gpu, inputs: &Inputs, config: &Config, options: &RunOption
     plan.run(no_progress).await?;
     let milliseconds = start.elapsed().as_secs_f64() * 1e3;
     let mut outputs = Outputs::default();
-    let named =
-        [("out", &result.out), ("q", &result.q), ("k", &result.k), ("v", &result.v), ("heads", &result.heads)];
+    let named = [
+        ("out", &result.out),
+        ("q", &result.q),
+        ("k", &result.k),
+        ("v", &result.v),
+        ("heads", &result.heads),
+    ];
     for (name, tensor) in named {
         outputs.read(gpu, name, tensor).await?;
     }

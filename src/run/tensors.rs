@@ -106,7 +106,12 @@ impl Inputs {
         let most = if dtype == Dtype::F16 { f16::MAX.to_f64() } else { f32::MAX as f64 };
         if let Some(index) = data.iter().position(|value| past_range(value, most)) {
             let found = format!("has {} at index {index}", data[index]);
-            return Err(Error::shape(self.kernel, name, found, format!("at most ±{most:e} for {}", dtype.name())));
+            return Err(Error::shape(
+                self.kernel,
+                name,
+                found,
+                format!("at most ±{most:e} for {}", dtype.name()),
+            ));
         }
         if dtype == Dtype::F16 {
             let halves: Vec<f16> = data.iter().map(|&value| f16::from_f64(value)).collect();
@@ -187,7 +192,8 @@ impl Outputs {
 
     /// The file, with this metadata.
     pub fn to_safetensors<const N: usize>(&self, metadata: [(&str, String); N]) -> Result<Vec<u8>> {
-        let failed = |error: safetensors::SafeTensorError| Error::Input(format!("writing safetensors: {error}"));
+        let failed =
+            |error: safetensors::SafeTensorError| Error::Input(format!("writing safetensors: {error}"));
         let views = self
             .tensors
             .iter()

@@ -26,7 +26,10 @@ pub struct Cost {
 
 impl std::iter::Sum for Cost {
     fn sum<I: Iterator<Item = Cost>>(costs: I) -> Cost {
-        costs.fold(Cost::default(), |sum, cost| Cost { flops: sum.flops + cost.flops, bytes: sum.bytes + cost.bytes })
+        costs.fold(Cost::default(), |sum, cost| Cost {
+            flops: sum.flops + cost.flops,
+            bytes: sum.bytes + cost.bytes,
+        })
     }
 }
 
@@ -158,7 +161,10 @@ impl Recorder<'_> {
             let count = self.bindings.iter().filter(|b| b.index == binding.index).count();
             if count != 1 {
                 let name = &binding.name;
-                return Err(Error::Schedule(format!("{}: `{name}` is bound {count} times", self.pipeline.name)));
+                return Err(Error::Schedule(format!(
+                    "{}: `{name}` is bound {count} times",
+                    self.pipeline.name
+                )));
             }
         }
         if u32::try_from(groups).is_err() {

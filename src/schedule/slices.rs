@@ -60,7 +60,9 @@ mod tests {
 
     #[test]
     fn pieces_cover_the_grid_once() {
-        for (groups, work, budget) in [(1, 1e12, 1.0), (7, 10.0, 3.0), (100_000, 1e9, 1e8), (u32::MAX as u64, 1.0, 1e9)] {
+        for (groups, work, budget) in
+            [(1, 1e12, 1.0), (7, 10.0, 3.0), (100_000, 1e9, 1e8), (u32::MAX as u64, 1.0, 1e9)]
+        {
             let pieces = cut(groups, work, budget);
             assert_eq!(pieces[0].first, 0);
             assert_eq!(pieces.last().unwrap().end as u64, groups);

@@ -70,7 +70,12 @@ pub fn build(package: Package) -> Result<u64> {
         fs::copy(web.join(file), dist.join(file)).with_context(|| format!("web/{file}"))?;
     }
     let bytes = size(&wasm)?;
-    println!("{} is built: {} KB of wasm ({} KB before wasm-opt)", dist.display(), bytes / 1000, bound / 1000);
+    println!(
+        "{} is built: {} KB of wasm ({} KB before wasm-opt)",
+        dist.display(),
+        bytes / 1000,
+        bound / 1000
+    );
     Ok(bytes)
 }
 

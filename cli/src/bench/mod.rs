@@ -108,12 +108,7 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
 
 impl Bench {
     /// Measures the adapter's peaks and says what it is.
-    pub fn start(
-        gpu: Gpu,
-        samples: usize,
-        variant: Option<VariantKind>,
-        settings: Settings,
-    ) -> Result<Self> {
+    pub fn start(gpu: Gpu, samples: usize, variant: Option<VariantKind>, settings: Settings) -> Result<Self> {
         let style = ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}").expect("a valid template");
         let progress = ProgressBar::new_spinner().with_style(style);
         progress.enable_steady_tick(std::time::Duration::from_millis(120));

@@ -31,7 +31,8 @@ pub fn sqa(bench: &Bench) -> Result<Vec<BenchRecord>> {
     let mut records = Vec::new();
     for tokens in settings.counts("tokens", lengths)? {
         bench.say(format!("{} variants, {tokens} tokens", VARIANTS.len()));
-        let heads_of = |preset: SqaPreset| preset.heads(heads, (heads / 4).max(1)).map_err(anyhow::Error::msg);
+        let heads_of =
+            |preset: SqaPreset| preset.heads(heads, (heads / 4).max(1)).map_err(anyhow::Error::msg);
         let prepare = |preset: SqaPreset| {
             let (query_heads, kv_heads) = heads_of(preset)?;
             let case = AttentionCase {
@@ -78,7 +79,12 @@ fn axes(records: &[BenchRecord]) -> (Vec<String>, Vec<u64>) {
     lengths.dedup();
     let first = lengths.first().copied().unwrap_or(0);
     let names = records.iter().filter(|r| tokens(r) == first);
-    (names.map(|r| format!("{} {}/{}", text(r, "preset"), r.shape["query_heads"], r.shape["kv_heads"])).collect(), lengths)
+    (
+        names
+            .map(|r| format!("{} {}/{}", text(r, "preset"), r.shape["query_heads"], r.shape["kv_heads"]))
+            .collect(),
+        lengths,
+    )
 }
 
 fn text<'r>(record: &'r BenchRecord, key: &str) -> &'r str {

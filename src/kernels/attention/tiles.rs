@@ -75,7 +75,7 @@ fn decode_cpu(kind: VariantKind, shape: &Shape) -> (Tile, usize) {
     }
     let most = match shape.head_dim.max(shape.value_dim) {
         ..=64 => 4,
-        ..=128 => 2,
+        65..=128 => 2,
         _ => 1,
     };
     let rows = shape.rows().min(most);
@@ -124,8 +124,7 @@ pub(super) fn record_combine(
     let rows = lse.elements();
     let value_dim = out.elements() / rows;
     let workgroup = if kind.is_cpu() { 8 } else { ELEMENTWISE };
-    let constants =
-        Constants::new().flag("QUADS", value_dim.is_multiple_of(4)).set("WORKGROUP", workgroup);
+    let constants = Constants::new().flag("QUADS", value_dim.is_multiple_of(4)).set("WORKGROUP", workgroup);
     let params = CombineParams {
         rows: rows as u32,
         splits: partial_out.shape()[0] as u32,

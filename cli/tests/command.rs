@@ -1,0 +1,206 @@
+//! The command as a script sees it: exit codes, one line on stderr, and no output file unless all went well.
+
+use gristmill::run::Outputs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/sqa_attn_cross.safetensors");
+
+/// A folder of its own for each test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("gristmill-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn path(&self, file: &str) -> String {
+        self.0.join(file).to_string_lossy().into_owned()
+    }
+
+    /// A safetensors file of f32 tensors.
+    fn write(&self, file: &str, tensors: &[(&str, &[usize], f32)]) -> String {
+        let mut outputs = Outputs::default();
+        for (name, shape, value) in tensors {
+            outputs.float(name, shape, &vec![*value; shape.iter().product()]);
+        }
+        let path = self.path(file);
+        std::fs::write(&path, outputs.to_safetensors([]).unwrap()).unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn gristmill(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_gristmill")).args(args).output().unwrap()
+}
+
+/// Fails with code 2, says one line that holds every word, and leaves no output file.
+#[track_caller]
+fn assert_refused(result: &Output, output: &str, words: &[&str]) {
+    let stderr = String::from_utf8_lossy(&result.stderr);
+    assert_eq!(result.status.code(), Some(2), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    for word in words {
+        assert!(stderr.contains(word), "`{word}` is not in: {stderr}");
+    }
+    assert!(!Path::new(output).exists(), "{output} was written");
+}
+
+#[test]
+fn runs_a_golden_file_on_the_gpu_and_by_the_twin() {
+    let folder = Folder::new("golden");
+    for extra in [&[][..], &["--twin"], &["--dtype", "f16"], &["--variant", "portable"]] {
+        let output = folder.path("out.safetensors");
+        let args = [&["run", "attention", "--input", GOLDEN, "--output", &output][..], extra].concat();
+        let result = gristmill(&args);
+        assert!(result.status.success(), "{extra:?}: {}", String::from_utf8_lossy(&result.stderr));
+        let bytes = std::fs::read(&output).unwrap();
+        for word in [
+            "\"out\"",
+            "\"lse\"",
+            "\"kernel\":\"attention\"",
+            "\"milliseconds\"",
+            "\"variant\"",
+            "\"version\"",
+        ] {
+            assert!(
+                bytes.windows(word.len()).any(|window| window == word.as_bytes()),
+                "{extra:?}: no {word}"
+            );
+        }
+        std::fs::remove_file(&output).unwrap();
+    }
+}
+
+#[test]
+fn lists_every_kernel_with_its_contract() {
+    let result = gristmill(&["run", "--list"]);
+    let text = String::from_utf8_lossy(&result.stdout).into_owned();
+    for word in ["attention:", "sqa_layer:", "key_bias", "q_offset", "query_heads", "T - Tq"] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+}
+
+#[test]
+fn info_says_which_build_runs_and_why() {
+    let text = String::from_utf8_lossy(&gristmill(&["info"]).stdout).into_owned();
+    assert!(text.contains("attention") && text.contains("subgroups") && text.contains("MiB"), "{text}");
+}
+
+#[test]
+fn refuses_bad_tensors() {
+    let folder = Folder::new("tensors");
+    let output = folder.path("out.safetensors");
+    let run = |input: &str| gristmill(&["run", "attention", "--input", input, "--output", &output]);
+
+    let dims = folder.write(
+        "dims.safetensors",
+        &[("q", &[1, 8, 2, 64], 1.0), ("k", &[1, 8, 2, 48], 1.0), ("v", &[1, 8, 2, 64], 1.0)],
+    );
+    assert_refused(&run(&dims), &output, &["attention", "`k`", "48", "64"]);
+
+    let heads = folder.write(
+        "heads.safetensors",
+        &[("q", &[1, 8, 3, 16], 1.0), ("k", &[1, 8, 2, 16], 1.0), ("v", &[1, 8, 2, 16], 1.0)],
+    );
+    assert_refused(&run(&heads), &output, &["`q`", "3 heads", "multiple of the 2 heads"]);
+
+    let empty = folder.write(
+        "empty.safetensors",
+        &[("q", &[1, 0, 2, 16], 1.0), ("k", &[1, 8, 2, 16], 1.0), ("v", &[1, 8, 2, 16], 1.0)],
+    );
+    assert_refused(&run(&empty), &output, &["`q`", "[1, 0, 2, 16]"]);
+
+    let nan = folder.write(
+        "nan.safetensors",
+        &[("q", &[1, 8, 2, 16], 1.0), ("k", &[1, 8, 2, 16], f32::NAN), ("v", &[1, 8, 2, 16], 1.0)],
+    );
+    assert_refused(&run(&nan), &output, &["`k`", "not finite", "index 0"]);
+
+    let missing = folder.write("missing.safetensors", &[("q", &[1, 8, 2, 16], 1.0)]);
+    assert_refused(&run(&missing), &output, &["`k`", "missing"]);
+
+    let whole = std::fs::read(GOLDEN).unwrap();
+    let cut = folder.path("cut.safetensors");
+    std::fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
+    assert_refused(&run(&cut), &output, &["safetensors"]);
+    assert_refused(&run(&folder.path("nowhere.safetensors")), &output, &["--input", "nowhere.safetensors"]);
+}
+
+#[test]
+fn refuses_bad_settings() {
+    let folder = Folder::new("settings");
+    let output = folder.path("out.safetensors");
+    let run = |kernel: &str, extra: &[&str]| {
+        gristmill(&[&["run", kernel, "--input", GOLDEN, "--output", &output][..], extra].concat())
+    };
+    assert_refused(&run("attention", &["--set", "widnow=3"]), &output, &["`widnow`", "causal", "window"]);
+    assert_refused(&run("attention", &["--set", "causal=2"]), &output, &["`causal` = 2", "true"]);
+    assert_refused(&run("attention", &["--set", "causal"]), &output, &["key=value"]);
+    assert_refused(&run("atention", &[]), &output, &["`atention`", "attention, sqa_layer"]);
+    assert_refused(&run("attention", &["--adapter", "no such"]), &output, &["no GPU adapter", "no such"]);
+}
+
+#[test]
+fn says_what_to_do_without_any_adapter() {
+    let folder = Folder::new("adapter");
+    let output = folder.path("out.safetensors");
+    let result = Command::new(env!("CARGO_BIN_EXE_gristmill"))
+        .args(["run", "attention", "--input", GOLDEN, "--output", &output])
+        .env("VK_DRIVER_FILES", "/nonexistent/icd.json")
+        .env("VK_ICD_FILENAMES", "/nonexistent/icd.json")
+        .output()
+        .unwrap();
+    assert_refused(&result, &output, &["no GPU adapter", "mesa-vulkan-drivers"]);
+}
+
+#[test]
+fn bench_writes_records_and_a_plot() {
+    let folder = Folder::new("bench");
+    let (json, plot) = (folder.path("records.json"), folder.path("plot.png"));
+    let result = gristmill(&[
+        "bench",
+        "linear",
+        "--samples",
+        "1",
+        "--set",
+        "rows=32",
+        "--set",
+        "inputs=64",
+        "--set",
+        "outputs=64",
+        "--json",
+        &json,
+        "--plot",
+        &plot,
+    ]);
+    assert!(result.status.success(), "{}", String::from_utf8_lossy(&result.stderr));
+    let records: serde_json::Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    let record = &records[0];
+    for key in [
+        "kernel",
+        "variant",
+        "dtype",
+        "rows",
+        "ms",
+        "gflops",
+        "gbps",
+        "peak_gflops",
+        "peak_gbps",
+        "peak_share",
+    ] {
+        assert!(!record[key].is_null(), "{key}: {record}");
+    }
+    assert!(record["gflops"].as_f64().unwrap() > 0.0);
+    assert!(std::fs::read(&plot).unwrap().starts_with(b"\x89PNG"));
+    let error = gristmill(&["bench", "linear", "--set", "row=3"]);
+    assert_refused(&error, &folder.path("none"), &["row", "rows, inputs, outputs, dtype"]);
+}
