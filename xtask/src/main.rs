@@ -38,6 +38,9 @@ fn run() -> Result<()> {
         ["test"] => test::run(None),
         ["test", part] => test::run(Some(part)),
         ["shaders", "--out", directory] => shaders::write(directory.as_ref()),
+        // Run by `shaders` in a build of this program that has the feature.
+        #[cfg(feature = "bundle")]
+        ["bundle", directory] => shaders::bundle(directory.as_ref()),
         ["web"] => web::build(web::Package::Shipped).map(drop),
         ["web", "--serve"] => web::serve("8080"),
         ["web", "--serve", port] => web::serve(port),

@@ -1,10 +1,20 @@
 //! `cargo xtask shaders`: the kernels as files for hosts in any language, with tint's opinion on each.
 
 use crate::process;
-use anyhow::{Context, Result, bail};
-use std::{fs, path::Path};
+use anyhow::Result;
+use std::path::Path;
 
+/// Writes the bundle and asks tint; fails where tint refuses a kernel.
 pub fn write(directory: &Path) -> Result<()> {
+    let run = ["run", "--quiet", "-p", "xtask", "--features", "bundle", "--", "bundle"];
+    process::run(process::cargo().args(run).arg(std::path::absolute(directory)?))
+}
+
+#[cfg(feature = "bundle")]
+pub fn bundle(directory: &Path) -> Result<()> {
+    use anyhow::{Context, bail};
+    use std::fs;
+
     fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
     let tint = process::find("tint");
     let (mut count, mut refused) = (0, 0);
