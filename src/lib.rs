@@ -1,5 +1,4 @@
-//! WGSL compute kernels for efficient inference, scheduled on native GPUs and in browsers.
-
+#![doc = include_str!("../README.md")]
 #![warn(missing_docs)]
 
 pub mod error;

@@ -190,7 +190,7 @@ pub fn attention(gpu: &Gpu, case: AttentionCase, variant: Option<VariantKind>) -
     Ok(Prepared { plan, variant: operator.explain().kind, extra_bytes })
 }
 
-/// y [rows, outputs] = x [rows, inputs] W on random inputs, ready to be timed.
+/// y `[rows, outputs]` = x `[rows, inputs]` W on random inputs, ready to be timed.
 pub fn linear(
     gpu: &Gpu,
     [rows, inputs, outputs]: [usize; 3],

@@ -101,7 +101,7 @@ impl Tensor {
         Ok(tensor.with_buffer(buffer))
     }
 
-    /// A tensor of zeros in memory of its own, such as a cache.
+    /// A tensor of zeros in memory of its own, such as a cache. Errors: `Limit`, `OutOfMemory`.
     pub fn zeros(gpu: &Gpu, label: &str, shape: &[usize], dtype: Dtype) -> Result<Tensor> {
         let tensor = Tensor::planned(gpu, label, shape, dtype);
         tensor.check_limit(gpu)?;
@@ -183,7 +183,7 @@ impl Tensor {
         self.bytes().div_ceil(16).saturating_mul(16).max(16)
     }
 
-    /// The same memory with another shape of as many elements.
+    /// The same memory with another shape of as many elements. Errors: `Shape`.
     pub fn reshape(&self, shape: &[usize]) -> Result<Tensor> {
         if product(shape) != self.elements() {
             let found = format!("has shape {:?}", self.shape);
@@ -239,6 +239,9 @@ impl Tensor {
     }
 
     /// Replaces the elements; takes effect before the next submit.
+    ///
+    /// Errors: `Shape` for another dtype or number of elements, `Schedule` where the tensor has no memory yet, is of another
+    /// [`Gpu`], or its buffer lacks `COPY_DST`, `DeviceLost`.
     pub fn write<T: Element>(&self, gpu: &Gpu, data: &[T]) -> Result<()> {
         self.check_type::<T>("write")?;
         if data.len() != self.elements() {
@@ -250,6 +253,9 @@ impl Tensor {
     }
 
     /// Copies the elements to the host; waits for the work submitted so far. Never blocks in a browser.
+    ///
+    /// Errors: `Shape` for another dtype, `Schedule` where the tensor has no memory yet, is of another [`Gpu`], or its buffer
+    /// lacks `COPY_SRC`, `DeviceLost`.
     pub async fn read<T: Element>(&self, gpu: &Gpu) -> Result<Vec<T>> {
         self.check_type::<T>("read")?;
         let (buffer, offset) = self.buffer_with(gpu, wgpu::BufferUsages::COPY_SRC)?;

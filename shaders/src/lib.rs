@@ -4,7 +4,7 @@
 //! alike. [`bundle`] lists the permutations that the build has validated: plain WGSL and JSON for hosts in any language.
 //!
 //! ```
-//! let shader = gristmill_shaders::specialize("attention/combine", &[("VALUE_DIM", "32")])?;
+//! let shader = gristmill_shaders::specialize("attention/combine", &[("WORKGROUP", "32")])?;
 //! assert!(shader.wgsl.contains("fn main("));
 //! assert_eq!(shader.interface.bindings[0].name, "grid");
 //! # Ok::<(), gristmill_shaders::ShaderError>(())

@@ -52,7 +52,8 @@ impl Gpu {
 
     /// Takes over a device that the caller owns. The caller keeps submitting on it; features and limits are the device's.
     ///
-    /// `info` is the adapter's (`adapter.get_info()`), from which the variant is chosen.
+    /// `info` is the adapter's (`adapter.get_info()`), from which the variant is chosen. The device's callback for a loss stays
+    /// the caller's: it calls [`mark_lost`](Self::mark_lost), and afterwards every operation here is refused.
     pub fn adopt(info: wgpu::AdapterInfo, device: wgpu::Device, queue: wgpu::Queue) -> Gpu {
         Gpu::new(info, device, queue, None)
     }
@@ -150,7 +151,7 @@ impl Gpu {
         self.inner.submits.load(Ordering::Relaxed)
     }
 
-    /// [`Error::DeviceLost`] once the device is gone.
+    /// Errors: `DeviceLost` once the device is gone.
     pub fn check_lost(&self) -> Result<()> {
         let lost = self.inner.lost.lock().unwrap_or_else(|e| e.into_inner());
         lost.as_ref().map_or(Ok(()), |reason| Err(Error::DeviceLost(reason.clone())))
@@ -211,7 +212,7 @@ impl Gpu {
         Ok(value)
     }
 
-    /// Returns when all submitted work is done. Blocks natively, never in a browser.
+    /// Returns when all submitted work is done. Blocks natively, never in a browser. Errors: `DeviceLost`.
     pub async fn wait(&self) -> Result<()> {
         let (sender, receiver) = flume::bounded(1);
         self.queue().on_submitted_work_done(move || {

@@ -132,7 +132,8 @@ impl Gpu {
         Ok(Pipeline { name: kernel, interface, layout, pipeline })
     }
 
-    /// Writes the pipeline cache to its file; does nothing without one. Returns whether it wrote.
+    /// Writes the pipeline cache to its file in [`GpuOptions::cache_directory`]; does nothing without one. Returns whether it
+    /// wrote. Errors: those of the file system.
     pub fn save_pipeline_cache(&self) -> std::io::Result<bool> {
         let Some((cache, path)) = &self.inner.pipelines.disk else { return Ok(false) };
         let Some(data) = cache.get_data() else { return Ok(false) };

@@ -45,7 +45,8 @@ impl Gpu {
 
     /// Makes a new device with the options of this one and rebuilds its pipelines. One attempt: the caller bounds how many.
     ///
-    /// Errors: `Schedule` for an adopted device (its owner makes the new one and adopts it), `NoAdapter`, `Device`.
+    /// Tensors, operators with tables of their own and plans belong to the old device: make them again. Errors: `Schedule` for
+    /// an adopted device (its owner makes the new one and adopts it), `NoAdapter`, `Device`.
     pub async fn recover(&self) -> Result<Recovered> {
         let options = self.inner.options.clone().ok_or_else(|| {
             Error::Schedule("an adopted device is recovered by its owner: make a new one and adopt it".into())

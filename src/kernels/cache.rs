@@ -8,15 +8,16 @@ use crate::tensor::{Dtype, Tensor};
 
 /// Keys and values of earlier tokens.
 ///
-/// Shapes: key [batch, capacity, kv_heads, head_dim], value [batch, capacity, kv_heads, value_dim], f32 or f16;
-/// lengths [batch] u32, the keys each sequence has.
+/// Clones share the memory. Attention reads it with `lengths` as [`AttentionInputs::lengths`].
+///
+/// [`AttentionInputs::lengths`]: super::attention::AttentionInputs::lengths
 #[derive(Clone, Debug)]
 pub struct KvCache {
-    /// Keys.
+    /// Keys `[batch, capacity, kv_heads, head_dim]`, f32 or f16.
     pub key: Tensor,
-    /// Values.
+    /// Values `[batch, capacity, kv_heads, value_dim]`, dtype of the keys.
     pub value: Tensor,
-    /// Keys per sequence.
+    /// Keys that each sequence has so far, `[batch]` u32.
     pub lengths: Tensor,
 }
 
@@ -38,7 +39,7 @@ struct AdvanceParams {
 const NAME: &str = "kv_cache";
 
 impl KvCache {
-    /// An empty cache. With f16 the rows (kv_heads · dim) must be even.
+    /// An empty cache for `capacity` tokens of each sequence. With f16 the rows (kv_heads · dim) must be even.
     ///
     /// Errors: `Config`, `Limit`, `OutOfMemory`.
     pub fn new(
@@ -73,14 +74,17 @@ impl KvCache {
         self.key.shape()[1]
     }
 
-    /// Sets every sequence's length, such as 0 to start anew.
+    /// Sets every sequence's length, such as 0 to start anew; takes effect before the next submit.
+    ///
+    /// Errors: `Shape` unless there is one for each sequence, `DeviceLost`.
     pub fn set_lengths(&self, gpu: &Gpu, lengths: &[u32]) -> Result<()> {
         self.lengths.write(gpu, lengths)
     }
 
-    /// Records: write `key` and `value` [batch, new_tokens, kv_heads, dim] (f32) behind the cached ones, then lengthen.
+    /// Records: write `key` and `value` `[batch, new_tokens, kv_heads, dim]` (f32) behind the cached ones, then lengthen.
     ///
-    /// Tokens past the capacity are dropped on the GPU; a caller that counts them refuses earlier.
+    /// Tokens past the capacity are dropped on the GPU; a caller that counts them refuses earlier. In an f16 cache finite
+    /// values past the range of f16 become ±65504. Errors: `Shape`, `Schedule` for a tensor of another [`Gpu`].
     pub fn record_append(&self, schedule: &mut Schedule, key: &Tensor, value: &Tensor) -> Result<()> {
         let [batch, new_tokens, _, _] = dims(NAME, "key", key, "[batch, new_tokens, kv_heads, head_dim]")?;
         let [_, value_tokens, _, _] = dims(NAME, "value", value, "[batch, new_tokens, kv_heads, value_dim]")?;

@@ -10,9 +10,11 @@ struct CastParams {
     elements: u32,
 }
 
-/// Records the conversion of `source` between f32 and f16; finite values past the range of f16 become ±65504.
+/// Records the conversion of `source`, of any shape, between f32 and f16; without one to do, the result is `source`.
 ///
-/// Errors: `Shape` where `source` is not a float or `to` isn't.
+/// Error bound: to f16, one unit in the last place (WGSL lets a conversion round either way); finite values past the range of
+/// f16 become ±65504, infinities NaN. To f32 it is exact. Errors: `Shape` where `source` or `to` is not a float, `Limit`, `Schedule` for a
+/// tensor of another [`Gpu`](crate::Gpu).
 pub fn record_cast(schedule: &mut Schedule, source: &Tensor, to: Dtype) -> Result<Tensor> {
     expect_dtype("cast", "source", source, &FLOATS)?;
     let result = schedule.tensor("cast", source.shape(), to)?;

@@ -11,9 +11,10 @@ struct FiniteParams {
     elements: u32,
 }
 
-/// Scans the exponent bits of a float tensor on the GPU.
+/// Scans the exponent bits of a float tensor of any shape on the GPU, and waits for the answer.
 ///
-/// Errors: `NonFinite` with the index of the first NaN or infinity.
+/// Errors: `NonFinite` with the flat index of the first NaN or infinity; `Shape` where the tensor holds integers; `Schedule`
+/// where it has no memory yet or is of another [`Gpu`]; and those of [`Plan::run`](crate::Plan::run).
 pub async fn check_finite(gpu: &Gpu, tensor: &Tensor) -> Result<()> {
     expect_dtype("check_finite", tensor.label(), tensor, &FLOATS)?;
     let first = Tensor::upload(gpu, "first non-finite", &[1], &[u32::MAX])?;

@@ -27,9 +27,11 @@ fn check_size(texture: &wgpu::TextureView, height: usize, width: usize) -> Resul
     Err(Error::shape("image", "texture", found, format!("at least {width} x {height}")))
 }
 
-/// Records the copy of a float texture into a tensor [height, width, channels] f32, channels 3 or 4.
+/// Records the copy of a texture's upper left pixels into a tensor `[height, width, channels]` f32, channels 3 or 4.
 ///
-/// The texture needs the usage `TEXTURE_BINDING` and may be larger than height x width.
+/// Values are as a shader loads them: 0 to 1 of an `unorm` format, linear of an `srgb` one. The texture needs the usage
+/// `TEXTURE_BINDING` and a float format, and may be larger than height x width. Errors: `Config` for the channels, `Shape`
+/// where it is smaller, `Limit`; [`compile`](Schedule::compile) gives `Validation` for a wrong usage or format.
 pub fn record_load_texture(
     schedule: &mut Schedule,
     texture: &wgpu::TextureView,
@@ -53,8 +55,11 @@ pub fn record_load_texture(
     Ok(tensor)
 }
 
-/// Records the copy of a tensor [height, width, channels] f32, clamped to [0, 1], into an `rgba8unorm` texture with the
-/// usage `STORAGE_BINDING`; alpha is 1 where there are 3 channels.
+/// Records the copy of a tensor `[height, width, channels]` f32, clamped to 0..1, into an `rgba8unorm` texture with the
+/// usage `STORAGE_BINDING`; alpha is 1 where there are 3 channels. Pixels of a larger texture stay as they are.
+///
+/// Errors: `Shape` where the texture is smaller or the tensor is not f32, `Config` for the channels, `Schedule` for a tensor
+/// of another [`Gpu`](crate::Gpu); [`compile`](Schedule::compile) gives `Validation` for a wrong usage or format.
 pub fn record_store_texture(
     schedule: &mut Schedule,
     tensor: &Tensor,

@@ -8,14 +8,14 @@ use crate::schedule::{Cost, Schedule};
 use crate::tensor::{Dtype, Tensor};
 use crate::variant::{Variant, VariantKind};
 
-/// Configuration of a [`Linear`] layer.
+/// Configuration of a [`Linear`] layer. The default is y = x W with W `[inputs, outputs]`, in f32.
 #[derive(Clone, Debug, Default)]
 pub struct LinearConfig {
     /// Order of the weight in memory.
     pub layout: WeightLayout,
     /// Applied to x W + b.
     pub activation: Activation,
-    /// Store y as packed halves (its rows must be even).
+    /// Store y as f16, rounded from the f32 sums; `outputs` must be even.
     pub output_f16: bool,
     /// The build, instead of the one that fits the adapter.
     pub variant: Option<VariantKind>,
@@ -23,8 +23,8 @@ pub struct LinearConfig {
 
 /// y = activation(x W + b) + residual, with f32 sums.
 ///
-/// Shapes: x [.., inputs], weight [inputs, outputs] or [outputs, inputs], bias [outputs], residual and y [.., outputs].
-/// x and weight are f32 or f16, bias and residual f32, y f32 (or f16). Error bound: 1e-6 · sqrt(inputs) relative to the
+/// Shapes: x `[.., inputs]`, weight `[inputs, outputs]` or `[outputs, inputs]`, bias `[outputs]`, residual and y
+/// `[.., outputs]`. x and weight are f32 or f16, bias and residual f32, y f32 (or f16). Error bound: 1e-6 · sqrt(inputs) relative to the
 /// row's sum of absolute products; GELU adds 2e-7. Errors: `Shape`, `Config`, `Limit`.
 #[derive(Clone, Debug)]
 pub struct Linear {
@@ -51,7 +51,7 @@ struct Tiling {
 }
 
 impl Linear {
-    /// Checks the configuration against the device.
+    /// Checks the configuration against the device. Errors: `Config`.
     pub fn new(gpu: &Gpu, config: LinearConfig) -> Result<Self> {
         let variant = gpu.variant(config.variant)?;
         Ok(Self { config, variant })
@@ -62,7 +62,9 @@ impl Linear {
         &self.variant
     }
 
-    /// Records the layer.
+    /// Records the layer: one kernel, bias, activation and residual included.
+    ///
+    /// Errors: `Shape`, `Config` for an f16 output of odd rows, `Limit`, `Schedule` for a tensor of another [`Gpu`].
     pub fn record(
         &self,
         schedule: &mut Schedule,

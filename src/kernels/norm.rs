@@ -12,7 +12,7 @@ use crate::variant::{Variant, VariantKind};
 pub struct NormConfig {
     /// Subtract the mean first (LayerNorm); without it, RMSNorm.
     pub center: bool,
-    /// Added to the mean square before the root.
+    /// Added to the mean square (LayerNorm: the variance) before the root; positive.
     pub epsilon: f32,
     /// The build, instead of the one that fits the adapter.
     pub variant: Option<VariantKind>,
@@ -25,10 +25,10 @@ impl Default for NormConfig {
     }
 }
 
-/// RMSNorm (arXiv 1910.07467) or LayerNorm (arXiv 1607.06450).
+/// RMSNorm (arXiv 1910.07467) or LayerNorm (arXiv 1607.06450): y = (x - mean) / sqrt(variance + epsilon) · weight + bias.
 ///
-/// Shapes: x [.., width] f32 or f16, weight [width] and bias [width] f32, y like x in f32. The variance is taken after
-/// subtracting the mean, so a large offset loses nothing. Error bound: 1e-6 of the row's largest |y|.
+/// Shapes: x `[.., width]` f32 or f16, weight `[width]` and bias `[width]` f32, y like x in f32. RMSNorm has no mean, and the
+/// mean square for the variance. LayerNorm's variance is taken after subtracting the mean, so a large offset loses nothing. Error bound: 1e-6 of the row's largest |y|.
 /// Errors: `Shape`, `Config`, `Limit`.
 #[derive(Clone, Debug)]
 pub struct Norm {
@@ -44,7 +44,7 @@ struct NormParams {
 }
 
 impl Norm {
-    /// Checks the configuration; `epsilon` must be positive.
+    /// Checks the configuration against the device. Errors: `Config`.
     pub fn new(gpu: &Gpu, config: NormConfig) -> Result<Self> {
         if !(config.epsilon > 0.0 && config.epsilon.is_finite()) {
             return Err(Error::config("norm", "epsilon", config.epsilon, "a positive number"));
@@ -59,6 +59,8 @@ impl Norm {
     }
 
     /// Records the normalisation of every row of `x`.
+    ///
+    /// Errors: `Shape`, `Limit`, `Schedule` for a tensor of another [`Gpu`].
     pub fn record(
         &self,
         schedule: &mut Schedule,

@@ -11,15 +11,16 @@ use crate::tensor::{Dtype, Tensor};
 pub struct RopeConfig {
     /// Elements of a head; even.
     pub head_dim: usize,
-    /// Pair i turns by position · base^(-2i / head_dim).
+    /// Pair i turns by position · base^(-2i / head_dim) radians; at least 1 (10000 in the paper).
     pub base: f64,
-    /// Store [all first components | all second components] instead of the pairs in place: SQA's convention.
+    /// Store all first components, then all second ones, instead of the pairs in place: SQA's convention. Scores don't
+    /// change where queries and keys share it.
     pub deinterleave: bool,
 }
 
 /// Turns every pair (2i, 2i + 1) of a head by an angle that grows with its token's position.
 ///
-/// Shapes: x and y [batch, tokens, heads, head_dim], f32. Error bound: 1e-6 of a pair's length at any position below
+/// Shapes: x and y `[batch, tokens, heads, head_dim]`, f32. Error bound: 1e-6 of a pair's length at any position below
 /// 2^31. Errors: `Shape`, `Config`, `Limit`.
 #[derive(Clone, Debug)]
 pub struct Rope {
@@ -38,7 +39,7 @@ struct RotateParams {
 }
 
 impl Rope {
-    /// Uploads the table of frequencies.
+    /// Uploads the table of frequencies. Errors: `Config`, `OutOfMemory`.
     pub fn new(gpu: &Gpu, config: RopeConfig) -> Result<Self> {
         let RopeConfig { head_dim, base, .. } = config;
         if head_dim == 0 || !head_dim.is_multiple_of(2) {
@@ -58,7 +59,10 @@ impl Rope {
         Ok(Self { config, turns })
     }
 
-    /// Records the rotation of tokens that stand at `offset`, or behind the keys already in a cache: at `lengths` [batch].
+    /// Records the rotation of tokens whose first stands at position `offset`, or, given the `lengths` `[batch]` u32 of a cache,
+    /// behind the keys that its sequence has there; `offset` is not used then.
+    ///
+    /// Errors: `Shape`, `Config` for a position of 2^31 or more, `Limit`, `Schedule` for a tensor of another [`Gpu`].
     pub fn record(
         &self,
         schedule: &mut Schedule,

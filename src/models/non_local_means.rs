@@ -17,13 +17,13 @@ pub struct NonLocalMeansConfig {
     pub width: usize,
     /// Elements of a pixel, 1 to 4.
     pub channels: usize,
-    /// Patches are (2 radius + 1)² pixels.
+    /// Patches are (2 radius + 1)² pixels; 0 to 3, smaller than the image.
     pub radius: usize,
-    /// Pixels along the side of a tile: its pixels share one window of keys.
+    /// Pixels along the side of a tile, 1 to 256: its pixels share one window of keys.
     pub tile: usize,
-    /// The window reaches this far past the tile on every side.
+    /// The window reaches this many pixels past the tile on every side, 0 to 256.
     pub margin: usize,
-    /// Width of the Gaussian over patch distance; weights are exp(-|q - k|² / h²).
+    /// Width of the Gaussian over patch distance, in units of the pixels; weights are exp(-|q - k|² / h²).
     pub h: f32,
     /// The build, instead of the one that fits the adapter.
     pub variant: Option<VariantKind>,
@@ -42,7 +42,7 @@ impl NonLocalMeansConfig {
 
 /// Non-local means over tiles of an image, as batched cross attention with a per-key bias.
 ///
-/// image and result [height, width, channels] f32. softmax(2 q·k / h² - |k|² / h²) is the softmax of -|q - k|² / h²; patches
+/// Shapes: image and result `[height, width, channels]` f32. softmax(2 q·k / h² - |k|² / h²) is the softmax of -|q - k|² / h²; patches
 /// reflect at the border without repeating it, keys lie inside the image. Error bound: 2e-5. Errors: `Shape`, `Config`, `Limit`.
 #[derive(Clone, Debug)]
 pub struct NonLocalMeans {
@@ -78,7 +78,7 @@ const BATCH_BYTES: usize = 32 << 20;
 const NAME: &str = "non_local_means";
 
 impl NonLocalMeans {
-    /// Checks the configuration.
+    /// Checks the configuration against the device. Errors: `Config`.
     pub fn new(gpu: &Gpu, config: NonLocalMeansConfig) -> Result<Self> {
         let NonLocalMeansConfig { height, width, channels, radius, tile, h, .. } = config;
         for (key, value, least, most) in [
@@ -108,7 +108,9 @@ impl NonLocalMeans {
         self.attention.explain()
     }
 
-    /// Records the filter.
+    /// Records the filter, in batches of tiles so that their tokens stay within 32 MiB.
+    ///
+    /// Errors: `Shape`, `Limit`, `Schedule` for a tensor of another [`Gpu`].
     pub fn record(&self, schedule: &mut Schedule, image: &Tensor) -> Result<Tensor> {
         let NonLocalMeansConfig { height, width, channels, tile, margin, .. } = self.config;
         expect_dtype(NAME, "image", image, &[Dtype::F32])?;

@@ -76,21 +76,21 @@ impl SqaConfig {
 /// Weights of an [`SqaLayer`], f32 or f16 in `[in, out]` order as in the paper (y = x W).
 #[derive(Clone, Debug)]
 pub struct SqaWeights {
-    /// [model_dim, query_heads · head_dim]
+    /// `[model_dim, query_heads · head_dim]`
     pub wq: Tensor,
-    /// [model_dim, kv_heads · head_dim]
+    /// `[model_dim, kv_heads · head_dim]`
     pub wk: Tensor,
-    /// [model_dim, kv_heads · head_dim]
+    /// `[model_dim, kv_heads · head_dim]`
     pub wv: Tensor,
-    /// [out_heads · head_dim, model_dim]
+    /// `[out_heads · head_dim, model_dim]`; out_heads is the larger of the two head counts.
     pub wo: Tensor,
-    /// [model_dim], f32
+    /// `[model_dim]`, f32.
     pub bo: Option<Tensor>,
 }
 
 /// Sparse Query Attention: a GQA layer with fewer query heads, whose attention costs out_heads / heads of MHA's.
 ///
-/// Shapes: x and out [batch, tokens, model_dim] f32. Output head i uses kv head i / (query_heads / kv_heads); with fewer
+/// Shapes: x `[batch, tokens, model_dim]` f32 or f16, out the same in f32. Output head i uses kv head i / (query_heads / kv_heads); with fewer
 /// query heads than kv heads (rSQA) it uses query head i mod query_heads. Error bound: 2e-5 (goldens `sqa_layer_*`).
 /// Errors: `Shape`, `Config`, `Limit`.
 #[derive(Clone, Debug)]
@@ -101,27 +101,27 @@ pub struct SqaLayer {
     attention: Attention,
 }
 
-/// Everything that a layer computes. Drop what isn't needed, so that its memory can be shared.
+/// Everything that a layer computes, f32. Drop what isn't needed, so that its memory can be shared.
 #[derive(Clone, Debug)]
 pub struct SqaOutput {
-    /// [batch, tokens, model_dim]
+    /// `[batch, tokens, model_dim]`
     pub out: Tensor,
-    /// [batch, tokens, query_heads, head_dim], after RoPE (pairs de-interleaved).
+    /// `[batch, tokens, query_heads, head_dim]`, after RoPE (pairs de-interleaved).
     pub q: Tensor,
-    /// [batch, tokens, kv_heads, head_dim], after RoPE.
+    /// `[batch, tokens, kv_heads, head_dim]`, after RoPE.
     pub k: Tensor,
-    /// [batch, tokens, kv_heads, head_dim]
+    /// `[batch, tokens, kv_heads, head_dim]`
     pub v: Tensor,
-    /// [batch, tokens, out_heads, head_dim]
+    /// Attention's output before Wo, `[batch, tokens, out_heads, head_dim]`.
     pub heads: Tensor,
-    /// [batch, tokens, out_heads]
+    /// As [`AttentionOutput::lse`](crate::kernels::attention::AttentionOutput::lse), `[batch, tokens, out_heads]`.
     pub lse: Tensor,
 }
 
 const NAME: &str = "sqa_layer";
 
 impl SqaLayer {
-    /// Checks the configuration against the device.
+    /// Checks the configuration against the device. Errors: `Config`, `OutOfMemory`.
     pub fn new(gpu: &Gpu, config: SqaConfig) -> Result<Self> {
         let SqaConfig { model_dim, query_heads, kv_heads, head_dim, causal, window, variant, .. } = config;
         for (key, value) in [
@@ -161,7 +161,9 @@ impl SqaLayer {
         self.attention.explain()
     }
 
-    /// Records the layer over whole sequences.
+    /// Records the layer over whole sequences, whose first token stands at position 0.
+    ///
+    /// Errors: `Shape`, `Limit`, `Schedule` for a tensor of another [`Gpu`].
     pub fn record(&self, schedule: &mut Schedule, x: &Tensor, weights: &SqaWeights) -> Result<SqaOutput> {
         let [q, k, v] = self.project(schedule, x, weights)?;
         let (q, k) = (self.rotate(schedule, q, None)?, self.rotate(schedule, k, None)?);
@@ -170,7 +172,8 @@ impl SqaLayer {
         Ok(SqaOutput { out, q, k, v, heads: attended.out, lse: attended.lse })
     }
 
-    /// Records new tokens [batch, new_tokens, model_dim] that follow those in `cache`, which takes their keys and values.
+    /// Records new tokens `[batch, new_tokens, model_dim]` that follow those in `cache`, which takes their keys and values; gives
+    /// out alone. Tokens past the cache's capacity give wrong rows: [`SqaDecoder`] counts them.
     ///
     /// Errors: as `record`; `Config` unless the layer is causal.
     pub fn record_decode(
@@ -259,6 +262,8 @@ pub struct SqaDecoder {
 
 impl SqaDecoder {
     /// Room for `capacity` tokens of `batch` sequences; keys and values are kept in `dtype` (f32 or f16).
+    ///
+    /// Errors: `Config` unless the layer is causal and fits [`KvCache::new`], `Shape` of the weights, `Limit`, `OutOfMemory`.
     pub fn new(
         gpu: &Gpu,
         layer: &SqaLayer,
@@ -280,7 +285,7 @@ impl SqaDecoder {
         self.tokens
     }
 
-    /// One token of every sequence: x [batch, model_dim] to the layer's output of the same shape.
+    /// One token of every sequence: x `[batch, model_dim]` to the layer's output of the same shape.
     ///
     /// Errors: `Config` once the cache is full (nothing is changed), `Shape`, and those of [`Plan::run`].
     pub async fn step(&mut self, x: &[f32]) -> Result<Vec<f32>> {

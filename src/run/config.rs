@@ -15,7 +15,7 @@ pub struct KeySpec {
     pub about: &'static str,
 }
 
-/// Values by key; a key that is missing or null has its default.
+/// Values by key; a key that is missing or null has its default. A value of the wrong kind gives `Config` when it is read.
 #[derive(Clone, Debug)]
 pub struct Config {
     kernel: &'static str,
@@ -23,7 +23,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Checks that every key is known.
+    /// Checks that every key is known. Errors: `Input`, with the keys there are.
     pub fn new(kernel: &'static str, keys: &[KeySpec], mut values: BTreeMap<String, Value>) -> Result<Self> {
         for key in values.keys() {
             if !keys.iter().any(|known| known.name == key) {

@@ -28,7 +28,7 @@ pub struct KernelSpec {
     pub inputs: &'static [TensorSpec],
     /// Keys of its configuration.
     pub keys: &'static [KeySpec],
-    /// Tensors it writes, with shapes.
+    /// Tensors it writes, with shapes; F32 where the shape says nothing else.
     pub outputs: &'static [TensorSpec],
     gpu: for<'a> fn(&'a Gpu, &'a Inputs, &'a Config, &'a RunOptions) -> Running<'a>,
     twin: fn(&Inputs, &Config) -> Result<Outputs>,
@@ -74,7 +74,7 @@ pub struct RunOptions {
     pub config: Option<String>,
     /// `key=value` pairs that go over everything.
     pub set: Vec<String>,
-    /// Storage of float inputs on the GPU.
+    /// Storage of float inputs on the GPU, f32 or f16 (those that a kernel reads in f32 alone stay so).
     pub dtype: Dtype,
     /// The build, instead of the one that fits the adapter.
     pub variant: Option<VariantKind>,
@@ -92,7 +92,7 @@ pub fn kernels() -> impl Iterator<Item = &'static str> {
     KERNELS.iter().map(|spec| spec.name)
 }
 
-/// The kernel of this name.
+/// The kernel of this name. Errors: `Input`, with the names there are.
 pub fn find(kernel: &str) -> Result<&'static KernelSpec> {
     KERNELS.iter().find(|spec| spec.name == kernel).ok_or_else(|| {
         let names: Vec<_> = KERNELS.iter().map(|spec| spec.name).collect();
@@ -117,7 +117,8 @@ pub async fn run(gpu: &Gpu, kernel: &str, input: &[u8], options: &RunOptions) ->
     ])
 }
 
-/// Runs a kernel's f64 twin on the CPU instead; `dtype` and `variant` don't matter to it.
+/// Runs a kernel's f64 twin on the CPU instead, with the same files, checks and errors as [`run`]; `dtype` and `variant` don't
+/// matter to it. Outputs are rounded to F32.
 pub fn run_twin(kernel: &str, input: &[u8], options: &RunOptions) -> Result<Vec<u8>> {
     let spec = find(kernel)?;
     let (inputs, config) = read(spec, input, options)?;

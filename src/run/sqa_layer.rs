@@ -53,7 +53,11 @@ const ROPE_BASE: f64 = 10000.0;
 
 /// The layer that the configuration and the shape of x describe.
 fn layer(inputs: &Inputs, config: &Config) -> Result<SqaConfig> {
-    let [_, _, model_dim] = inputs.dims("x", "[B, N, dm]")?;
+    let [batch, tokens, model_dim] = inputs.dims("x", "[B, N, dm]")?;
+    if batch * tokens * model_dim == 0 {
+        let found = format!("has shape {:?}", [batch, tokens, model_dim]);
+        return Err(Error::shape("sqa_layer", "x", found, "[B, N, dm], none of them 0"));
+    }
     let head_dim = match (config.count_or_none("head_dim")?, config.count_or_none("heads")?) {
         (Some(head_dim), _) => head_dim,
         (None, Some(heads)) if model_dim.is_multiple_of(heads) => model_dim / heads,

@@ -71,14 +71,14 @@ impl Inputs {
         self.tensors.get(name)
     }
 
-    /// The shape of a tensor that must have `N` dimensions.
+    /// The shape of a tensor that must have `N` dimensions, which `meaning` names. Errors: `Shape`, `Input` where it is missing.
     pub fn dims<const N: usize>(&self, name: &str, meaning: &str) -> Result<[usize; N]> {
         let shape = &self.tensor(name)?.shape;
         let wrong = |_| Error::shape(self.kernel, name, format!("has shape {shape:?}"), meaning);
         shape.as_slice().try_into().map_err(wrong)
     }
 
-    /// The elements of a float tensor.
+    /// The elements of a float tensor. Errors: `Shape` where they are integers, `Input` where it is missing.
     pub fn floats(&self, name: &str) -> Result<&[f64]> {
         match &self.tensor(name)?.data {
             HostData::Float(data) => Ok(data),
@@ -86,7 +86,7 @@ impl Inputs {
         }
     }
 
-    /// The elements of an integer tensor.
+    /// The elements of an integer tensor. Errors: `Shape` where they are floats, `Input` where it is missing.
     pub fn integers(&self, name: &str) -> Result<&[i64]> {
         match &self.tensor(name)?.data {
             HostData::Integer(data) => Ok(data),
@@ -99,7 +99,8 @@ impl Inputs {
         self.get(name).ok_or_else(missing)
     }
 
-    /// A float tensor on the GPU as f32 or f16. A value past the range of f16 is an error.
+    /// A float tensor on the GPU as f32 or f16, rounded to nearest. Errors: `Shape` for a value past the dtype's range, and those
+    /// of [`floats`](Self::floats) and [`Tensor::upload`].
     pub fn upload(&self, gpu: &Gpu, name: &str, dtype: Dtype) -> Result<Tensor> {
         let (data, shape) = (self.floats(name)?, &self.tensor(name)?.shape);
         let past_range = |value: &f64, most: f64| value.abs() > most;
@@ -121,13 +122,13 @@ impl Inputs {
         Tensor::upload(gpu, name, shape, &floats)
     }
 
-    /// A 0 / 1 mask on the GPU as u32. Any other value is an error.
+    /// A 0 / 1 mask on the GPU as u32. Errors: those of [`mask`](Self::mask) and [`Tensor::upload`].
     pub fn upload_mask(&self, gpu: &Gpu, name: &str) -> Result<Tensor> {
         let mask: Vec<u32> = self.mask(name)?.iter().map(|&visible| visible as u32).collect();
         Tensor::upload(gpu, name, &self.tensor(name)?.shape, &mask)
     }
 
-    /// A 0 / 1 mask, 1 = visible.
+    /// A 0 / 1 mask, 1 = visible. Errors: `Shape` for any other value, `Input` where it is missing.
     pub fn mask(&self, name: &str) -> Result<Vec<bool>> {
         let data = self.integers(name)?;
         if let Some(index) = data.iter().position(|value| *value != 0 && *value != 1) {
@@ -190,7 +191,7 @@ impl Outputs {
         Ok(())
     }
 
-    /// The file, with this metadata.
+    /// The file, with this metadata. Errors: `Input`.
     pub fn to_safetensors<const N: usize>(&self, metadata: [(&str, String); N]) -> Result<Vec<u8>> {
         let failed =
             |error: safetensors::SafeTensorError| Error::Input(format!("writing safetensors: {error}"));

@@ -31,7 +31,9 @@ pub struct StepTime {
 const STEPS_PER_SET: usize = 2048;
 
 impl Plan {
-    /// Runs once and times every step. Slower than [`run`](Plan::run): each step has a pass of its own.
+    /// Runs once and times every step. Slower than [`run`](Plan::run): each step has a pass of its own, and is not cut.
+    ///
+    /// Errors: `DeviceLost`, `Validation`.
     pub async fn profile(&self) -> Result<Vec<StepTime>> {
         let mut times = Vec::with_capacity(self.steps.len());
         if !self.gpu.features().contains(wgpu::Features::TIMESTAMP_QUERY) {

@@ -10,22 +10,28 @@ use crate::tensor::{Dtype, Tensor};
 /// Largest head dim that the kernels are tiled for.
 const MOST_DIM: usize = 256;
 
-/// Tensors of one attention. Packed batches have no batch dimension: [all tokens, heads, dim].
+/// Tensors of one attention.
+///
+/// A packed batch has no batch dimension: query `[all query tokens, query_heads, head_dim]`, key and value `[all tokens,
+/// kv_heads, dim]`, mask and bias `[all tokens]`. query_heads is a multiple of kv_heads, and query head i reads kv head
+/// i / (query_heads / kv_heads); [`AttentionConfig::tile_queries`] allows the reverse.
 #[derive(Clone, Copy, Debug)]
 pub struct AttentionInputs<'a> {
-    /// [batch, query_tokens, query_heads, head_dim], f32 or f16.
+    /// `[batch, query_tokens, query_heads, head_dim]`, f32 or f16.
     pub query: &'a Tensor,
-    /// [batch, tokens, kv_heads, head_dim], f32 or f16.
+    /// `[batch, tokens, kv_heads, head_dim]`, f32 or f16.
     pub key: &'a Tensor,
-    /// [batch, tokens, kv_heads, value_dim], dtype of the keys.
+    /// `[batch, tokens, kv_heads, value_dim]`, dtype of the keys.
     pub value: &'a Tensor,
-    /// [batch, tokens] u32, 1 = visible; ANDed with the causal mask and the window.
+    /// `[batch, tokens]` u32, 1 = visible; ANDed with the causal mask and the window.
     pub key_mask: Option<&'a Tensor>,
-    /// [batch, tokens] f32, added to the logits of a key: log-sizes of merged tokens, -|k|²/h² of a Gaussian kernel.
+    /// `[batch, tokens]` f32, added to the logits of a key in natural-log units: log-sizes of merged tokens, -|k|²/h² of a
+    /// Gaussian kernel.
     pub key_bias: Option<&'a Tensor>,
-    /// Sequences of different lengths behind each other.
+    /// Sequences of different lengths behind each other; excludes `lengths`.
     pub sequences: Option<&'a PackedSequences>,
-    /// [batch] u32: keys per sequence where `key` and `value` are caches with room for more.
+    /// `[batch]` u32: keys per sequence where `key` and `value` are caches with room for more. Lengths past the capacity
+    /// count as the capacity.
     pub lengths: Option<&'a Tensor>,
 }
 
@@ -204,7 +210,7 @@ pub struct PackedSequences {
 impl PackedSequences {
     /// Uploads cumulative lengths: both start at 0, don't fall, and have one entry more than there are sequences.
     ///
-    /// Errors: `Config` naming the first entry that breaks a rule.
+    /// A sequence may have no queries or no keys. Errors: `Config` naming the first entry that breaks a rule, `OutOfMemory`.
     pub fn new(gpu: &Gpu, query_bounds: &[u32], key_bounds: &[u32]) -> Result<Self> {
         let most_query_tokens = check_bounds("query_bounds", query_bounds)?;
         let most_tokens = check_bounds("key_bounds", key_bounds)?;
@@ -222,8 +228,11 @@ impl PackedSequences {
         })
     }
 
-    /// Bounds that only the GPU knows: `bounds` [2 (count + 1)] u32 holds those of the queries, then of the keys. No
-    /// sequence may be longer than the two maxima, which fix the size of the dispatch.
+    /// Bounds that only the GPU knows: `bounds` `[2 (count + 1)]` u32 holds those of the queries, then of the keys, with the
+    /// rules of [`new`](Self::new). No sequence may be longer than the two maxima, which fix the size of the dispatch: rows
+    /// past them are not written. Nothing on the GPU checks this.
+    ///
+    /// Errors: `Shape`.
     pub fn from_tensor(bounds: &Tensor, most_query_tokens: usize, most_tokens: usize) -> Result<Self> {
         expect_dtype(NAME, "bounds", bounds, &[Dtype::U32])?;
         let [length] = dims(NAME, "bounds", bounds, "[2 (count + 1)]")?;

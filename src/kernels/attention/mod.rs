@@ -14,19 +14,19 @@ use crate::variant::{Variant, VariantKind};
 use inputs::Shape;
 use tiles::Route;
 
-/// In GPU buffers the lse of a row without a visible key is at or below this; [`lse_to_host`] makes it -inf.
+/// The lse of a row without a visible key in GPU buffers, where WGSL has no infinity; [`lse_to_host`] makes it -inf.
 pub const EMPTY_LSE: f32 = -1.0e30;
 
 /// Configuration of [`Attention`]. The default is full, bidirectional attention with scale 1 / sqrt(head_dim).
 #[derive(Clone, Debug, Default)]
 pub struct AttentionConfig {
-    /// A query sees keys at its own position and before.
+    /// A query sees keys at its own position and before; without it, all keys.
     pub causal: bool,
-    /// Causal: the last `w` tokens including self. Otherwise: keys at most `w / 2` away, rounded down.
+    /// Causal: the last `w` tokens including self (0: none). Otherwise: keys at most `w / 2` away, rounded down.
     pub window: Option<usize>,
-    /// Position of the first query row; `None`: the last query row stands at the last key.
+    /// Position of the first query row, within ±2^29; `None`: the last query row stands at the last key.
     pub q_offset: Option<i64>,
-    /// Factor of q · k; `None`: 1 / sqrt(head_dim).
+    /// Factor of q · k, finite; `None`: 1 / sqrt(head_dim).
     pub scale: Option<f32>,
     /// Allow fewer query heads than kv heads: output head j uses query head j mod query_heads (rSQA).
     pub tile_queries: bool,
@@ -49,9 +49,11 @@ pub struct Attention {
 /// What [`Attention::record`] gives.
 #[derive(Clone, Debug)]
 pub struct AttentionOutput {
-    /// [batch, query_tokens, out_heads, value_dim], f32; 0 in rows without a visible key.
+    /// `[batch, query_tokens, out_heads, value_dim]` f32, packed `[all query tokens, out_heads, value_dim]`; 0 in rows without
+    /// a visible key. out_heads is the larger of query_heads and kv_heads.
     pub out: Tensor,
-    /// log of the sum of exponentials [batch, query_tokens, out_heads], f32; [`EMPTY_LSE`] in rows without a visible key.
+    /// Natural log of the sum of exp(logits), `[batch, query_tokens, out_heads]` f32, packed `[all query tokens, out_heads]`;
+    /// [`EMPTY_LSE`] in rows without a visible key.
     pub lse: Tensor,
 }
 
@@ -80,7 +82,7 @@ const UNBOUNDED: i32 = 1 << 30;
 const NAME: &str = "attention";
 
 impl Attention {
-    /// Checks the configuration against the device.
+    /// Checks the configuration against the device. Errors: `Config`.
     pub fn new(gpu: &Gpu, config: AttentionConfig) -> Result<Self> {
         if let Some(scale) = config.scale.filter(|scale| !scale.is_finite()) {
             return Err(Error::config(NAME, "scale", scale, "a finite number"));
@@ -97,7 +99,9 @@ impl Attention {
         &self.variant
     }
 
-    /// Records attention over these inputs.
+    /// Records attention over these inputs: one kernel, or a split one and its merge where there are few rows and many keys.
+    ///
+    /// Errors: `Shape`, `Limit`, `Schedule` for a tensor of another [`Gpu`].
     pub fn record(&self, schedule: &mut Schedule, inputs: AttentionInputs<'_>) -> Result<AttentionOutput> {
         let shape = inputs.check(&self.config)?;
         let out = schedule.tensor("attention out", &shape.out_shape(), Dtype::F32)?;
@@ -207,7 +211,7 @@ impl Attention {
     }
 }
 
-/// Turns the sentinel of rows without a visible key into -inf.
+/// Turns the sentinel [`EMPTY_LSE`] of rows without a visible key into -inf, as files have it.
 pub fn lse_to_host(lse: &mut [f32]) {
     for value in lse {
         if *value <= EMPTY_LSE * 0.5 {

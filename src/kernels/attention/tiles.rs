@@ -112,7 +112,7 @@ struct CombineParams {
     value_dim: u32,
 }
 
-/// Merges partial results [partials, rows, value_dim].
+/// Merges partial results `[partials, rows, value_dim]`.
 pub(super) fn record_combine(
     schedule: &mut Schedule,
     kind: VariantKind,
