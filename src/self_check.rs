@@ -8,7 +8,7 @@ use crate::kernels::finite::check_finite;
 use crate::kernels::linear::{Linear, LinearConfig};
 use crate::kernels::linear_types::{Activation, WeightLayout};
 use crate::kernels::norm::{Norm, NormConfig};
-use crate::kernels::rope::{Rope, RopeConfig};
+use crate::kernels::rope::{Rope, RopeConfig, RopePosition};
 use crate::models::non_local_means::{NonLocalMeans, NonLocalMeansConfig};
 use crate::models::sqa::{SqaConfig, SqaDecoder, SqaLayer, SqaWeights};
 use crate::schedule::{Schedule, no_progress};
@@ -298,7 +298,7 @@ impl<F: FnMut(&Check)> Checker<'_, F> {
         let config = RopeConfig { head_dim, base: 10000.0, deinterleave: true };
         let mut schedule = Schedule::new(self.gpu);
         let tensor = self.upload("x", &[1, tokens, heads, head_dim], &x)?;
-        let y = Rope::new(self.gpu, config)?.record(&mut schedule, &tensor, offset, None)?;
+        let y = Rope::new(self.gpu, config)?.record(&mut schedule, &tensor, RopePosition::From(offset))?;
         let found = self.run(schedule, &y).await?;
         let expected = twins::rope::rope(&doubles(x), tokens, heads, head_dim, 10000.0, offset as i64, true);
         self.compare("rotary embedding at 100000", &found, &expected, 2e-6);

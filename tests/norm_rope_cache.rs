@@ -7,7 +7,7 @@ use gristmill::kernels::cache::KvCache;
 use gristmill::kernels::convert::record_cast;
 use gristmill::kernels::finite::check_finite;
 use gristmill::kernels::norm::{Norm, NormConfig};
-use gristmill::kernels::rope::{Rope, RopeConfig};
+use gristmill::kernels::rope::{Rope, RopeConfig, RopePosition};
 use gristmill::twins::norm::{layer_norm, rms_norm};
 use gristmill::twins::rope::rope;
 use gristmill::{Dtype, Error, Result, Schedule, Tensor, VariantKind, no_progress};
@@ -110,7 +110,7 @@ fn rotations_equal_the_twin_at_positions_to_two_billion() {
     for (base, deinterleave) in [(1e4, true), (5e5, false), (1.0, true)] {
         let kernel = Rope::new(gpu(), RopeConfig { head_dim: dim, base, deinterleave }).unwrap();
         for offset in [0, 1, 4095, 131_071, 200_000, 2_000_000_000] {
-            let found = read(&run(|schedule| kernel.record(schedule, &tensor, offset, None)));
+            let found = read(&run(|schedule| kernel.record(schedule, &tensor, RopePosition::From(offset))));
             let expected = rope(&doubles(&x), tokens, heads, dim, base, offset as i64, deinterleave);
             // A pair has length up to 6; 2e9 radians have 4e-7 digits left in f64.
             let tolerance = if offset > 1 << 30 { 4e-6 } else { 3e-6 };
@@ -127,7 +127,7 @@ fn rotations_start_behind_the_keys_of_each_cache() {
     let lengths = [0u32, 17, 199_999];
     let lengths_tensor = Tensor::upload(gpu(), "lengths", &[3], &lengths).unwrap();
     let kernel = Rope::new(gpu(), RopeConfig { head_dim: dim, base: 1e4, deinterleave: true }).unwrap();
-    let found = read(&run(|schedule| kernel.record(schedule, &tensor, 0, Some(&lengths_tensor))));
+    let found = read(&run(|schedule| kernel.record(schedule, &tensor, RopePosition::After(&lengths_tensor))));
     let rows = doubles(&x);
     let parts = rows.chunks_exact(tokens * heads * dim).zip(lengths);
     let expected: Vec<f64> =
@@ -141,7 +141,7 @@ fn a_rotation_refuses_odd_heads_and_positions_past_its_range() {
     assert_eq!(error.to_string(), "rope: `head_dim` = 5; expected an even number, at least 2");
     let kernel = Rope::new(gpu(), RopeConfig { head_dim: 4, base: 1e4, deinterleave: true }).unwrap();
     let x = upload("x", &[1, 2, 1, 4], &[0.0; 8]);
-    let error = kernel.record(&mut Schedule::new(gpu()), &x, (1 << 31) - 1, None).unwrap_err();
+    let error = kernel.record(&mut Schedule::new(gpu()), &x, RopePosition::From((1 << 31) - 1)).unwrap_err();
     assert!(error.to_string().contains("`offset` = 2147483647; expected positions below 2^31"), "{error}");
 }
 

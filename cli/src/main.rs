@@ -67,6 +67,12 @@ fn cache_directory() -> Option<std::path::PathBuf> {
 }
 
 fn main() -> ExitCode {
+    // As every Unix command: `gristmill bench | head` ends quietly when `head` has seen enough.
+    #[cfg(unix)]
+    // SAFETY: the signal's default action is set before any thread starts; no handler of ours exists.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+    }
     // Mesa's device chooser asks the desktop which GPU it prefers and complains on stderr where there is no desktop.
     if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
         // SAFETY: nothing else runs yet that could read the environment.

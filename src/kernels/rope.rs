@@ -18,6 +18,15 @@ pub struct RopeConfig {
     pub deinterleave: bool,
 }
 
+/// Where the first token of a sequence stands.
+#[derive(Clone, Copy, Debug)]
+pub enum RopePosition<'a> {
+    /// At this position, in every sequence.
+    From(usize),
+    /// Behind the keys that its sequence has in a cache: lengths `[batch]` u32.
+    After(&'a Tensor),
+}
+
 /// Turns every pair (2i, 2i + 1) of a head by an angle that grows with its token's position.
 ///
 /// Shapes: x and y `[batch, tokens, heads, head_dim]`, f32. Error bound: 1e-6 of a pair's length at any position below
@@ -59,17 +68,10 @@ impl Rope {
         Ok(Self { config, turns })
     }
 
-    /// Records the rotation of tokens whose first stands at position `offset`, or, given the `lengths` `[batch]` u32 of a cache,
-    /// behind the keys that its sequence has there; `offset` is not used then.
+    /// Records the rotation of tokens whose first stands at `position`.
     ///
     /// Errors: `Shape`, `Config` for a position of 2^31 or more, `Limit`, `Schedule` for a tensor of another [`Gpu`].
-    pub fn record(
-        &self,
-        schedule: &mut Schedule,
-        x: &Tensor,
-        offset: usize,
-        lengths: Option<&Tensor>,
-    ) -> Result<Tensor> {
+    pub fn record(&self, schedule: &mut Schedule, x: &Tensor, position: RopePosition<'_>) -> Result<Tensor> {
         const NAME: &str = "rope";
         let [batch, tokens, heads, dim] = dims(NAME, "x", x, "[batch, tokens, heads, head_dim]")?;
         expect_dtype(NAME, "x", x, &[Dtype::F32])?;
@@ -77,6 +79,10 @@ impl Rope {
             let expected = format!("{}, as configured", self.config.head_dim);
             return Err(Error::shape(NAME, "x", format!("has head dim {dim}"), expected));
         }
+        let (offset, lengths) = match position {
+            RopePosition::From(offset) => (offset, None),
+            RopePosition::After(lengths) => (0, Some(lengths)),
+        };
         if let Some(lengths) = lengths {
             expect_dtype(NAME, "lengths", lengths, &[Dtype::U32])?;
             expect_shape(NAME, "lengths", lengths, &[batch])?;

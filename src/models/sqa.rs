@@ -7,7 +7,7 @@ use crate::gpu::Gpu;
 use crate::kernels::attention::{Attention, AttentionConfig, AttentionInputs};
 use crate::kernels::cache::KvCache;
 use crate::kernels::linear::{Linear, LinearConfig};
-use crate::kernels::rope::{Rope, RopeConfig};
+use crate::kernels::rope::{Rope, RopeConfig, RopePosition};
 use crate::kernels::{dims, expect_shape};
 use crate::schedule::{Plan, Schedule, no_progress};
 use crate::tensor::{Dtype, Tensor};
@@ -166,7 +166,10 @@ impl SqaLayer {
     /// Errors: `Shape`, `Limit`, `Schedule` for a tensor of another [`Gpu`].
     pub fn record(&self, schedule: &mut Schedule, x: &Tensor, weights: &SqaWeights) -> Result<SqaOutput> {
         let [q, k, v] = self.project(schedule, x, weights)?;
-        let (q, k) = (self.rotate(schedule, q, None)?, self.rotate(schedule, k, None)?);
+        let (q, k) = (
+            self.rotate(schedule, q, RopePosition::From(0))?,
+            self.rotate(schedule, k, RopePosition::From(0))?,
+        );
         let attended = self.attention.record(schedule, AttentionInputs::new(&q, &k, &v))?;
         let out = self.output(schedule, &attended.out, weights)?;
         Ok(SqaOutput { out, q, k, v, heads: attended.out, lse: attended.lse })
@@ -192,8 +195,8 @@ impl SqaLayer {
             ));
         }
         let [q, k, v] = self.project(schedule, x, weights)?;
-        let q = self.rotate(schedule, q, Some(&cache.lengths))?;
-        let k = self.rotate(schedule, k, Some(&cache.lengths))?;
+        let q = self.rotate(schedule, q, RopePosition::After(&cache.lengths))?;
+        let k = self.rotate(schedule, k, RopePosition::After(&cache.lengths))?;
         cache.record_append(schedule, &k, &v)?;
         let inputs = AttentionInputs {
             lengths: Some(&cache.lengths),
@@ -235,9 +238,9 @@ impl SqaLayer {
         ])
     }
 
-    fn rotate(&self, schedule: &mut Schedule, x: Tensor, lengths: Option<&Tensor>) -> Result<Tensor> {
+    fn rotate(&self, schedule: &mut Schedule, x: Tensor, position: RopePosition<'_>) -> Result<Tensor> {
         match &self.rope {
-            Some(rope) => rope.record(schedule, &x, 0, lengths),
+            Some(rope) => rope.record(schedule, &x, position),
             None => Ok(x),
         }
     }
