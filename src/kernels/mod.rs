@@ -4,6 +4,7 @@ pub mod attention;
 pub mod cache;
 pub mod convert;
 pub mod finite;
+pub mod flash_lla;
 pub mod image;
 pub mod linear;
 pub mod linear_types;

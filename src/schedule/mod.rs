@@ -57,6 +57,8 @@ pub(crate) struct Step {
     pub bindings: Vec<Bound>,
     pub groups: u64,
     pub cost: Cost,
+    /// The data may end it before the work of `cost` is done, so its time says nothing of the adapter's rate.
+    pub may_end_early: bool,
 }
 
 /// What stands at a storage or texture binding.
@@ -101,7 +103,14 @@ impl Schedule {
         constants: &[(&str, &str)],
     ) -> Result<Recorder<'_>> {
         let pipeline = self.gpu.pipeline(kernel, constants)?;
-        Ok(Recorder { schedule: self, label, pipeline, params: Vec::new(), bindings: Vec::new() })
+        Ok(Recorder {
+            schedule: self,
+            label,
+            pipeline,
+            params: Vec::new(),
+            bindings: Vec::new(),
+            may_end_early: false,
+        })
     }
 
     /// Work of everything recorded so far.
@@ -124,6 +133,7 @@ pub(crate) struct Recorder<'s> {
     pipeline: Arc<Pipeline>,
     params: Vec<u8>,
     bindings: Vec<Bound>,
+    may_end_early: bool,
 }
 
 impl Recorder<'_> {
@@ -132,6 +142,12 @@ impl Recorder<'_> {
         let mut buffer = encase::UniformBuffer::new(Vec::new());
         buffer.write(params).expect("writing to memory");
         self.params = buffer.into_inner();
+        self
+    }
+
+    /// The data decides how much of the cost is really done: none of it where an iteration finds everything solved.
+    pub fn may_end_early(mut self) -> Self {
+        self.may_end_early = true;
         self
     }
 
@@ -177,8 +193,9 @@ impl Recorder<'_> {
             });
         }
         if groups > 0 {
-            let Recorder { schedule, label, pipeline, params, bindings } = self;
-            schedule.steps.push(Step { label, pipeline, params, bindings, groups: groups as u64, cost });
+            let Recorder { schedule, label, pipeline, params, bindings, may_end_early } = self;
+            let groups = groups as u64;
+            schedule.steps.push(Step { label, pipeline, params, bindings, groups, cost, may_end_early });
         }
         Ok(())
     }

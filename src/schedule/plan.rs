@@ -26,6 +26,7 @@ pub(super) struct PlannedStep {
     pub pipeline: wgpu::ComputePipeline,
     pub bind_group: wgpu::BindGroup,
     pub cost: Cost,
+    may_end_early: bool,
     pub whole: Dispatch,
     pub pieces: Vec<Dispatch>,
 }
@@ -116,7 +117,7 @@ impl Plan {
             let validation = self.gpu.device().push_error_scope(wgpu::ErrorFilter::Validation);
             let memory = self.gpu.device().push_error_scope(wgpu::ErrorFilter::OutOfMemory);
             let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
-            let mut work = 0.0;
+            let (mut work, mut may_end_early) = (0.0, false);
             let mut label = "";
             {
                 let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
@@ -124,6 +125,7 @@ impl Plan {
                     let (step, piece) = pieces[next];
                     step.record(&mut pass, piece);
                     work += piece.work.max(1.0);
+                    may_end_early |= step.may_end_early;
                     label = step.label;
                     next += 1;
                 }
@@ -137,7 +139,9 @@ impl Plan {
             if let Some(error) = validation.await {
                 return Err(Error::Validation(error.to_string()));
             }
-            self.calibrate(work, start.elapsed().as_secs_f64());
+            if !may_end_early {
+                self.calibrate(work, start.elapsed().as_secs_f64());
+            }
             work_done += work;
             let fraction = if next == pieces.len() { 1.0 } else { work_done / total_work.max(1.0) };
             if progress(Progress { done: next, total: pieces.len(), fraction, label }).is_break() {
@@ -246,7 +250,8 @@ fn plan_steps(gpu: &Gpu, steps: &[Step]) -> Result<Vec<PlannedStep>> {
         .map(|(step, params_offset, whole, pieces)| {
             let bind_group = bind_group(gpu, step, &buffer, params_offset)?;
             let pipeline = step.pipeline.pipeline.clone();
-            Ok(PlannedStep { label: step.label, pipeline, bind_group, cost: step.cost, whole, pieces })
+            let &Step { label, cost, may_end_early, .. } = step;
+            Ok(PlannedStep { label, pipeline, bind_group, cost, may_end_early, whole, pieces })
         })
         .collect()
 }

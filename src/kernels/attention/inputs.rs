@@ -1,6 +1,6 @@
 //! What attention reads, and every rule its shapes follow.
 
-use super::{AttentionConfig, NAME, UNBOUNDED};
+use super::{NAME, UNBOUNDED};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::kernels::{FLOATS, dims, expect_dtype, expect_shape};
@@ -56,15 +56,15 @@ impl<'a> AttentionInputs<'a> {
         Ok(recorder)
     }
 
-    /// Every shape rule of attention.
-    pub(super) fn check(&self, config: &AttentionConfig) -> Result<Shape> {
+    /// Every shape rule of attention, for the operator that errors name.
+    pub(crate) fn check(&self, operator: &'static str, tile_queries: bool) -> Result<Shape> {
         let with_batch = |name: &str, tensor: &Tensor, meaning: &str| -> Result<[usize; 4]> {
             match (self.sequences, tensor.shape()) {
-                (None, _) => dims(NAME, name, tensor, meaning),
+                (None, _) => dims(operator, name, tensor, meaning),
                 (Some(_), &[tokens, heads, dim]) => Ok([1, tokens, heads, dim]),
                 (Some(_), _) => {
                     let found = format!("has shape {:?}", tensor.shape());
-                    Err(Error::shape(NAME, name, found, "[all tokens, heads, dim] of packed sequences"))
+                    Err(Error::shape(operator, name, found, "[all tokens, heads, dim] of packed sequences"))
                 }
             }
         };
@@ -78,59 +78,59 @@ impl<'a> AttentionInputs<'a> {
         for (name, tensor) in [("q", self.query), ("k", self.key), ("v", self.value)] {
             if tensor.elements() == 0 {
                 let found = format!("has shape {:?}", tensor.shape());
-                return Err(Error::shape(NAME, name, found, "no empty dimension"));
+                return Err(Error::shape(operator, name, found, "no empty dimension"));
             }
-            expect_dtype(NAME, name, tensor, &FLOATS)?;
+            expect_dtype(operator, name, tensor, &FLOATS)?;
         }
         if key_dim != head_dim {
             let found = format!("has head dim {key_dim}");
-            return Err(Error::shape(NAME, "k", found, format!("{head_dim}, as q {both}")));
+            return Err(Error::shape(operator, "k", found, format!("{head_dim}, as q {both}")));
         }
         if key_batch != batch {
             let found = format!("has batch {key_batch}");
-            return Err(Error::shape(NAME, "k", found, format!("{batch}, as q {both}")));
+            return Err(Error::shape(operator, "k", found, format!("{batch}, as q {both}")));
         }
         if (value_batch, value_tokens, value_heads) != (key_batch, tokens, kv_heads) {
             let found = format!("has shape {:?}", self.value.shape());
             let expected = format!("[{key_batch}, {tokens}, {kv_heads}, value_dim], as k");
-            return Err(Error::shape(NAME, "v", found, expected));
+            return Err(Error::shape(operator, "v", found, expected));
         }
-        expect_dtype(NAME, "v", self.value, &[self.key.dtype()])?;
+        expect_dtype(operator, "v", self.value, &[self.key.dtype()])?;
         for (name, dim) in [("q", head_dim), ("v", value_dim)] {
             if dim > MOST_DIM {
                 let found = format!("has head dim {dim}");
-                return Err(Error::shape(NAME, name, found, format!("1 to {MOST_DIM}")));
+                return Err(Error::shape(operator, name, found, format!("1 to {MOST_DIM}")));
             }
         }
         let grouped = query_heads.is_multiple_of(kv_heads);
-        let tiled = config.tile_queries && kv_heads.is_multiple_of(query_heads);
+        let tiled = tile_queries && kv_heads.is_multiple_of(query_heads);
         if !grouped && !tiled {
-            let expected = if config.tile_queries {
+            let expected = if tile_queries {
                 format!("a multiple or a divisor of the {kv_heads} heads of k")
             } else {
                 format!("a multiple of the {kv_heads} heads of k {both}")
             };
-            return Err(Error::shape(NAME, "q", format!("has {query_heads} heads"), expected));
+            return Err(Error::shape(operator, "q", format!("has {query_heads} heads"), expected));
         }
         if tokens.max(query_tokens) >= UNBOUNDED as usize / 2 {
             let found = format!("has {} tokens", tokens.max(query_tokens));
-            return Err(Error::shape(NAME, "q", found, "fewer than 2^29"));
+            return Err(Error::shape(operator, "q", found, "fewer than 2^29"));
         }
         let key_shape: &[usize] = if self.sequences.is_some() { &[tokens] } else { &[batch, tokens] };
         if let Some(key_mask) = self.key_mask {
-            expect_dtype(NAME, "key_mask", key_mask, &[Dtype::U32])?;
-            expect_shape(NAME, "key_mask", key_mask, key_shape)?;
+            expect_dtype(operator, "key_mask", key_mask, &[Dtype::U32])?;
+            expect_shape(operator, "key_mask", key_mask, key_shape)?;
         }
         if let Some(key_bias) = self.key_bias {
-            expect_dtype(NAME, "key_bias", key_bias, &[Dtype::F32])?;
-            expect_shape(NAME, "key_bias", key_bias, key_shape)?;
+            expect_dtype(operator, "key_bias", key_bias, &[Dtype::F32])?;
+            expect_shape(operator, "key_bias", key_bias, key_shape)?;
         }
         if let Some(lengths) = self.lengths {
             if self.sequences.is_some() {
-                return Err(Error::config(NAME, "lengths", "given", "none beside packed sequences"));
+                return Err(Error::config(operator, "lengths", "given", "none beside packed sequences"));
             }
-            expect_dtype(NAME, "lengths", lengths, &[Dtype::U32])?;
-            expect_shape(NAME, "lengths", lengths, &[batch])?;
+            expect_dtype(operator, "lengths", lengths, &[Dtype::U32])?;
+            expect_shape(operator, "lengths", lengths, &[batch])?;
         }
         let mut shape = Shape {
             batch,
@@ -156,7 +156,7 @@ impl<'a> AttentionInputs<'a> {
 
 /// Sizes of one attention, once every rule holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Shape {
+pub(crate) struct Shape {
     /// Sequences.
     pub batch: usize,
     /// Query tokens of a sequence (the longest of a packed batch).

@@ -11,7 +11,7 @@ use crate::gpu::Gpu;
 use crate::schedule::{Cost, Schedule};
 use crate::tensor::{Dtype, Tensor};
 use crate::variant::{Variant, VariantKind};
-use inputs::Shape;
+pub(crate) use inputs::Shape;
 use tiles::Route;
 
 /// The lse of a row without a visible key in GPU buffers, where WGSL has no infinity; [`lse_to_host`] makes it -inf.
@@ -77,7 +77,7 @@ struct AttentionParams {
 }
 
 /// Farther than any position: no bound.
-const UNBOUNDED: i32 = 1 << 30;
+pub(crate) const UNBOUNDED: i32 = 1 << 30;
 
 const NAME: &str = "attention";
 
@@ -103,7 +103,7 @@ impl Attention {
     ///
     /// Errors: `Shape`, `Limit`, `Schedule` for a tensor of another [`Gpu`].
     pub fn record(&self, schedule: &mut Schedule, inputs: AttentionInputs<'_>) -> Result<AttentionOutput> {
-        let shape = inputs.check(&self.config)?;
+        let shape = inputs.check(NAME, self.config.tile_queries)?;
         let out = schedule.tensor("attention out", &shape.out_shape(), Dtype::F32)?;
         let lse = schedule.tensor("lse", &shape.lse_shape(), Dtype::F32)?;
         match tiles::route(self.variant.kind, &shape) {

@@ -1,0 +1,352 @@
+//! Many rows: statistics, conjugate gradients, output, one dispatch for each phase and iteration. Rows are solved in tiles; a
+//! tile without an active row returns at once, so that the number of iterations follows the data without a readback.
+
+use super::summary::Tiling;
+use super::{FlashLla, FlashLlaInputs, FlashLlaOutput, LlaProbeConfig, probe};
+use crate::error::Result;
+use crate::kernels::attention::{AttentionOutput, Shape, UNBOUNDED};
+use crate::kernels::{Constants, ELEMENTWISE, expect_dtype, expect_shape, load_type};
+use crate::models::sqa_cost::visible_pairs;
+use crate::schedule::{Cost, Schedule};
+use crate::tensor::{Dtype, Tensor};
+use crate::variant::VariantKind;
+
+/// `LlaParams` of flash_lla/bindings.wgsl.
+#[derive(encase::ShaderType)]
+struct LlaParams {
+    batch: u32,
+    query_tokens: u32,
+    tokens: u32,
+    query_heads: u32,
+    kv_heads: u32,
+    group: u32,
+    q_offset: i32,
+    align_end: u32,
+    right: i32,
+    scale: f32,
+    row_tiles: u32,
+    mask_words: u32,
+    ridge: f32,
+    ridge_floor: f32,
+    rtol: f32,
+}
+
+/// Rows and keys of a tile, and how its rows are told active.
+struct Tile {
+    rows: usize,
+    /// Rows of a lane and keys of a step in the software builds.
+    lanes: Option<(usize, usize)>,
+    /// Flags of one tile: one, or one for each lane where lanes can't ask each other.
+    flags: usize,
+}
+
+impl Tile {
+    fn new(kind: VariantKind, shape: &Shape) -> Tile {
+        if !kind.is_cpu() {
+            return Tile { rows: 32, lanes: None, flags: 1 };
+        }
+        let (most, keys) = match (kind, shape.head_dim.max(shape.value_dim)) {
+            (VariantKind::Cpu, ..=16) => (4, 4),
+            (VariantKind::Cpu, ..=32) => (4, 2),
+            (VariantKind::Cpu, ..=64) => (2, 4),
+            (VariantKind::Cpu, _) => (2, 2),
+            (_, ..=32) => (4, 1),
+            (_, ..=64) => (2, 1),
+            (_, _) => (1, 1),
+        };
+        let rows = shape.rows().div_ceil(8).next_power_of_two().min(most);
+        Tile {
+            rows: 8 * rows,
+            lanes: Some((rows, keys)),
+            flags: if kind == VariantKind::Cpu { 1 } else { 8 },
+        }
+    }
+}
+
+/// What the phases share.
+struct Prefill<'a> {
+    kind: VariantKind,
+    inputs: &'a FlashLlaInputs<'a>,
+    shape: &'a Shape,
+    tile: Tile,
+    causal: bool,
+    q_offset: Option<i64>,
+    scale: f32,
+    ridge: f32,
+    ridge_floor: f32,
+    rtol: f32,
+    /// [batch, tokens, kv_heads, 2]: bias in base 2, squared norm.
+    key_info: Tensor,
+    /// Per row of a padded tile: mean key, solution, residual, direction, 8 scalars.
+    state: Tensor,
+}
+
+pub(super) fn record(
+    operator: &FlashLla,
+    schedule: &mut Schedule,
+    inputs: &FlashLlaInputs<'_>,
+    shape: &Shape,
+) -> Result<FlashLlaOutput> {
+    let config = &operator.config;
+    let (kind, tile) = (operator.variant.kind, Tile::new(operator.variant.kind, shape));
+    let tiling = Tiling {
+        query_tokens: shape.query_tokens,
+        query_heads: shape.query_heads,
+        kv_heads: shape.kv_heads,
+        rows: tile.rows,
+        tokens: shape.tokens,
+        causal_offset: config
+            .causal
+            .then(|| config.q_offset.unwrap_or(shape.tokens as i64 - shape.query_tokens as i64)),
+    };
+    let (key_info, state) = buffers(schedule, shape, &tile)?;
+    let prefill = Prefill {
+        kind,
+        inputs,
+        shape,
+        tile,
+        causal: config.causal,
+        q_offset: config.q_offset,
+        scale: config.scale.unwrap_or((shape.head_dim as f32).powf(-0.5)),
+        ridge: config.ridge,
+        ridge_floor: config.ridge_floor,
+        rtol: config.rtol,
+        key_info,
+        state,
+    };
+    let out = schedule.tensor("lla out", &shape.out_shape(), Dtype::F32)?;
+    let flags = [prefill.tiles() * prefill.tile.flags];
+    let mut active = schedule.tensor("active tiles", &flags, Dtype::U32)?;
+    prefill.keys(schedule)?;
+    prefill.statistics(schedule, &out, &active)?;
+    for _ in 0..config.max_iters {
+        let next = schedule.tensor("active tiles", &flags, Dtype::U32)?;
+        prefill.iterate(schedule, &active, &next)?;
+        active = next;
+    }
+    prefill.output(schedule, &out)?;
+    let [lse, iterations, status] = prefill.report(schedule)?;
+    Ok(FlashLlaOutput { out, lse, iterations, status, tiling })
+}
+
+pub(super) fn record_probe(
+    config: &LlaProbeConfig,
+    kind: VariantKind,
+    schedule: &mut Schedule,
+    inputs: &FlashLlaInputs<'_>,
+    shape: &Shape,
+    beta: &Tensor,
+) -> Result<AttentionOutput> {
+    expect_dtype(probe::NAME, "beta", beta, &[Dtype::F32])?;
+    expect_shape(probe::NAME, "beta", beta, inputs.query.shape())?;
+    let tile = Tile::new(kind, shape);
+    let (key_info, state) = buffers(schedule, shape, &tile)?;
+    let prefill = Prefill {
+        kind,
+        inputs,
+        shape,
+        tile,
+        causal: config.causal,
+        q_offset: config.q_offset,
+        scale: config.scale.unwrap_or((shape.head_dim as f32).powf(-0.5)),
+        ridge: 0.0,
+        ridge_floor: 0.0,
+        rtol: 0.0,
+        key_info,
+        state,
+    };
+    let out = schedule.tensor("lla out", &shape.out_shape(), Dtype::F32)?;
+    let active = schedule.tensor("active tiles", &[prefill.tiles() * prefill.tile.flags], Dtype::U32)?;
+    prefill.keys(schedule)?;
+    prefill.statistics(schedule, &out, &active)?;
+    prefill.place(schedule, beta)?;
+    prefill.output(schedule, &out)?;
+    let [lse, _, _] = prefill.report(schedule)?;
+    Ok(AttentionOutput { out, lse })
+}
+
+fn buffers(schedule: &mut Schedule, shape: &Shape, tile: &Tile) -> Result<(Tensor, Tensor)> {
+    let key_info =
+        schedule.tensor("key info", &[shape.batch, shape.tokens, shape.kv_heads, 2], Dtype::F32)?;
+    let padded = shape.rows().next_multiple_of(tile.rows) * shape.kv_heads * shape.batch;
+    let vectors = 4 * shape.head_dim.div_ceil(4) + 2;
+    let state = schedule.tensor("row state", &[padded, vectors, 4], Dtype::F32)?;
+    Ok((key_info, state))
+}
+
+impl Prefill<'_> {
+    fn row_tiles(&self) -> usize {
+        self.shape.rows().div_ceil(self.tile.rows)
+    }
+
+    fn tiles(&self) -> usize {
+        self.row_tiles() * self.shape.kv_heads * self.shape.batch
+    }
+
+    /// The build of a phase for this adapter.
+    fn kernel(&self, portable: &'static str, cpu: &'static str) -> &'static str {
+        if self.kind.is_cpu() { cpu } else { portable }
+    }
+
+    fn constants(&self) -> Constants {
+        let (head_dim, value_dim) = (self.shape.head_dim, self.shape.value_dim);
+        let constants = Constants::new()
+            .set("HEAD_DIM", head_dim)
+            .flag("QUERY_F16", self.inputs.query.dtype() == Dtype::F16)
+            .flag("KEY_F16", self.inputs.key.dtype() == Dtype::F16)
+            .set("QUERY_TYPE", load_type(self.inputs.query.dtype(), head_dim))
+            .set("KEY_TYPE", load_type(self.inputs.key.dtype(), head_dim))
+            .set("VALUE_DIM", value_dim)
+            .set("VALUE_TYPE", load_type(self.inputs.value.dtype(), value_dim))
+            .flag("MASK", self.inputs.mask.is_some())
+            .flag("LENGTHS", self.inputs.lengths.is_some())
+            .flag("SUBGROUP", self.kind.uses_subgroups());
+        match self.tile.lanes {
+            Some((rows, keys)) => constants.set("ROWS", rows).set("KEYS", keys),
+            None => constants,
+        }
+    }
+
+    fn params(&self) -> LlaParams {
+        let shape = self.shape;
+        LlaParams {
+            batch: shape.batch as u32,
+            query_tokens: shape.query_tokens as u32,
+            tokens: shape.tokens as u32,
+            query_heads: shape.query_heads as u32,
+            kv_heads: shape.kv_heads as u32,
+            group: shape.group as u32,
+            q_offset: self.q_offset.unwrap_or(0) as i32,
+            align_end: self.q_offset.is_none() as u32,
+            right: if self.causal { 0 } else { UNBOUNDED },
+            scale: self.scale,
+            row_tiles: self.row_tiles() as u32,
+            mask_words: shape.tokens.div_ceil(32) as u32,
+            ridge: self.ridge,
+            ridge_floor: self.ridge_floor,
+            rtol: self.rtol,
+        }
+    }
+
+    /// `flops` for each visible pair of a query and a key; bytes of keys, values and state once.
+    fn cost(&self, flops: usize) -> Cost {
+        let offset = self.q_offset.unwrap_or(self.shape.tokens as i64 - self.shape.query_tokens as i64);
+        let pairs =
+            visible_pairs(self.shape.query_tokens, self.shape.tokens, self.causal, None, offset) as f64;
+        let heads = (self.shape.batch * self.shape.query_heads) as f64;
+        let bytes = self.inputs.key.bytes() + self.inputs.value.bytes() + self.state.bytes();
+        Cost { flops: flops as f64 * pairs * heads, bytes: bytes as f64 }
+    }
+
+    /// Bias, squared norm and soundness of every key.
+    fn keys(&self, schedule: &mut Schedule) -> Result<()> {
+        let constants = Constants::new()
+            .set("HEAD_DIM", self.shape.head_dim)
+            .set("VALUE_DIM", self.shape.value_dim)
+            .flag("KEY_F16", self.inputs.key.dtype() == Dtype::F16)
+            .set("KEY_TYPE", load_type(self.inputs.key.dtype(), self.shape.head_dim))
+            .set("VALUE_TYPE", load_type(self.inputs.value.dtype(), self.shape.value_dim))
+            .flag("KEY_BIAS", self.inputs.key_bias.is_some())
+            .set("WORKGROUP", ELEMENTWISE);
+        let mut recorder = schedule
+            .kernel("lla keys", "flash_lla/keys", &constants.pairs())?
+            .params(&self.params())
+            .bind("key", self.inputs.key)?
+            .bind("value", self.inputs.value)?;
+        if let Some(key_bias) = self.inputs.key_bias {
+            recorder = recorder.bind("key_bias", key_bias)?;
+        }
+        let bytes = self.inputs.key.bytes() + self.inputs.value.bytes() + self.key_info.bytes();
+        recorder.bind("key_info", &self.key_info)?.dispatch(
+            (self.key_info.elements() / 2).div_ceil(ELEMENTWISE),
+            Cost { flops: 0.0, bytes: bytes as f64 },
+        )
+    }
+
+    /// Phase 1: maximum and sum of the weights, mean key, mean value (in `out`), ridge, first residual and direction.
+    fn statistics(&self, schedule: &mut Schedule, out: &Tensor, active: &Tensor) -> Result<()> {
+        let name = self.kernel("flash_lla/statistics", "flash_lla/statistics_cpu");
+        let recorder =
+            schedule.kernel("lla statistics", name, &self.constants().pairs())?.params(&self.params());
+        self.inputs
+            .bind(recorder)?
+            .bind("value", self.inputs.value)?
+            .bind("key_info", &self.key_info)?
+            .bind("state", &self.state)?
+            .bind("out", out)?
+            .bind("active_out", active)?
+            .dispatch(self.tiles(), self.cost(4 * self.shape.head_dim + 2 * self.shape.value_dim))
+    }
+
+    /// One conjugate-gradient iteration of phase 2.
+    fn iterate(&self, schedule: &mut Schedule, active: &Tensor, next: &Tensor) -> Result<()> {
+        let name = self.kernel("flash_lla/iterate", "flash_lla/iterate_cpu");
+        let recorder = schedule
+            .kernel("lla iterate", name, &self.constants().pairs())?
+            .params(&self.params())
+            .may_end_early();
+        self.inputs
+            .bind(recorder)?
+            .bind("key_info", &self.key_info)?
+            .bind("state", &self.state)?
+            .bind("active_in", active)?
+            .bind("active_out", next)?
+            .dispatch(self.tiles(), self.cost(6 * self.shape.head_dim))
+    }
+
+    /// Phase 3: the weights of the fitted line times the values.
+    fn output(&self, schedule: &mut Schedule, out: &Tensor) -> Result<()> {
+        let name = self.kernel("flash_lla/output", "flash_lla/output_cpu");
+        let recorder = schedule.kernel("lla output", name, &self.constants().pairs())?.params(&self.params());
+        self.inputs
+            .bind(recorder)?
+            .bind("value", self.inputs.value)?
+            .bind("key_info", &self.key_info)?
+            .bind("state", &self.state)?
+            .bind("out", out)?
+            .dispatch(self.tiles(), self.cost(4 * self.shape.head_dim + 2 * self.shape.value_dim))
+    }
+
+    /// A given beta as the solution.
+    fn place(&self, schedule: &mut Schedule, beta: &Tensor) -> Result<()> {
+        let constants = Constants::new()
+            .set("HEAD_DIM", self.shape.head_dim)
+            .set("BETA_TYPE", load_type(Dtype::F32, self.shape.head_dim))
+            .set("TILE", self.tile.rows)
+            .set("WORKGROUP", ELEMENTWISE);
+        let rows = beta.elements() / self.shape.head_dim;
+        schedule
+            .kernel("lla place", "flash_lla/place", &constants.pairs())?
+            .params(&self.params())
+            .bind("beta", beta)?
+            .bind("state", &self.state)?
+            .dispatch(
+                (rows * self.shape.head_dim.div_ceil(4)).div_ceil(ELEMENTWISE),
+                Cost { flops: 0.0, bytes: 2.0 * beta.bytes() as f64 },
+            )
+    }
+
+    /// lse, iterations and status out of the rows' state.
+    fn report(&self, schedule: &mut Schedule) -> Result<[Tensor; 3]> {
+        let shape = self.shape.lse_shape();
+        let lse = schedule.tensor("lse", &shape, Dtype::F32)?;
+        let iterations = schedule.tensor("iterations", &shape, Dtype::U32)?;
+        let status = schedule.tensor("status", &shape, Dtype::U32)?;
+        let constants = Constants::new()
+            .set("HEAD_DIM", self.shape.head_dim)
+            .set("TILE", self.tile.rows)
+            .set("WORKGROUP", ELEMENTWISE);
+        schedule
+            .kernel("lla report", "flash_lla/report", &constants.pairs())?
+            .params(&self.params())
+            .bind("state", &self.state)?
+            .bind("lse", &lse)?
+            .bind("iterations", &iterations)?
+            .bind("status", &status)?
+            .dispatch(
+                lse.elements().div_ceil(ELEMENTWISE),
+                Cost { flops: 0.0, bytes: 6.0 * lse.bytes() as f64 },
+            )?;
+        Ok([lse, iterations, status])
+    }
+}
