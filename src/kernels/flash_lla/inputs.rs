@@ -3,7 +3,6 @@
 use crate::error::{Error, Result};
 use crate::kernels::attention::{AttentionInputs, Shape};
 use crate::kernels::{expect_dtype, expect_shape};
-use crate::schedule::Recorder;
 use crate::tensor::{Dtype, Tensor};
 
 /// Largest head dim that the kernels are tiled for.
@@ -57,16 +56,6 @@ impl<'a> FlashLlaInputs<'a> {
             expect_shape(operator, "mask", mask, &[shape.query_tokens, shape.tokens.div_ceil(32)])?;
         }
         Ok(shape)
-    }
-
-    /// Queries, keys, and what says which of them are visible.
-    pub(super) fn bind<'s>(&self, recorder: Recorder<'s>) -> Result<Recorder<'s>> {
-        let recorder = recorder.bind("query", self.query)?.bind("key", self.key)?;
-        match (self.mask, self.lengths) {
-            (Some(mask), _) => recorder.bind("mask", mask),
-            (None, Some(lengths)) => recorder.bind("lengths", lengths),
-            (None, None) => Ok(recorder),
-        }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::kernels::attention::{AttentionOutput, Shape, UNBOUNDED};
 use crate::kernels::{Constants, ELEMENTWISE, expect_dtype, expect_shape, load_type};
 use crate::models::sqa_cost::visible_pairs;
-use crate::schedule::{Cost, Schedule};
+use crate::schedule::{Cost, Recorder, Schedule};
 use crate::tensor::{Dtype, Tensor};
 use crate::variant::VariantKind;
 
@@ -75,10 +75,35 @@ struct Prefill<'a> {
     ridge: f32,
     ridge_floor: f32,
     rtol: f32,
-    /// [batch, tokens, kv_heads, 2]: bias in base 2, squared norm.
+    buffers: Buffers,
+}
+
+/// What the phases keep between them.
+struct Buffers {
+    /// [batch, kv_heads, 1 + tokens, head_dim in whole vectors]: the first key, then every key seen from it.
+    clean_key: Tensor,
+    /// [batch, kv_heads, tokens, value_dim in whole vectors].
+    clean_value: Tensor,
+    /// [batch, kv_heads, tokens, 2]: logit in base 2, squared norm.
     key_info: Tensor,
-    /// Per row of a padded tile: mean key, solution, residual, direction, 8 scalars.
+    /// For each row of a padded tile: query, mean key, solution, residual, direction, 8 scalars.
     state: Tensor,
+}
+
+impl Buffers {
+    fn new(schedule: &mut Schedule, shape: &Shape, tile: &Tile) -> Result<Buffers> {
+        let (depth, columns) = (4 * shape.head_dim.div_ceil(4), 4 * shape.value_dim.div_ceil(4));
+        let heads = [shape.batch, shape.kv_heads];
+        let of = |tail: &[usize]| [&heads, tail].concat();
+        let padded = shape.rows().next_multiple_of(tile.rows);
+        let mut tensor = |label, shape: &[usize]| schedule.tensor(label, shape, Dtype::F32);
+        Ok(Buffers {
+            clean_key: tensor("lla keys", &of(&[1 + shape.tokens, depth]))?,
+            clean_value: tensor("lla values", &of(&[shape.tokens, columns]))?,
+            key_info: tensor("lla key info", &of(&[shape.tokens, 2]))?,
+            state: tensor("lla row state", &of(&[padded, 5 * depth + 8]))?,
+        })
+    }
 }
 
 pub(super) fn record(
@@ -99,7 +124,7 @@ pub(super) fn record(
             .causal
             .then(|| config.q_offset.unwrap_or(shape.tokens as i64 - shape.query_tokens as i64)),
     };
-    let (key_info, state) = buffers(schedule, shape, &tile)?;
+    let buffers = Buffers::new(schedule, shape, &tile)?;
     let prefill = Prefill {
         kind,
         inputs,
@@ -111,13 +136,12 @@ pub(super) fn record(
         ridge: config.ridge,
         ridge_floor: config.ridge_floor,
         rtol: config.rtol,
-        key_info,
-        state,
+        buffers,
     };
     let out = schedule.tensor("lla out", &shape.out_shape(), Dtype::F32)?;
     let flags = [prefill.tiles() * prefill.tile.flags];
     let mut active = schedule.tensor("active tiles", &flags, Dtype::U32)?;
-    prefill.keys(schedule)?;
+    prefill.prepare(schedule)?;
     prefill.statistics(schedule, &out, &active)?;
     for _ in 0..config.max_iters {
         let next = schedule.tensor("active tiles", &flags, Dtype::U32)?;
@@ -140,7 +164,7 @@ pub(super) fn record_probe(
     expect_dtype(probe::NAME, "beta", beta, &[Dtype::F32])?;
     expect_shape(probe::NAME, "beta", beta, inputs.query.shape())?;
     let tile = Tile::new(kind, shape);
-    let (key_info, state) = buffers(schedule, shape, &tile)?;
+    let buffers = Buffers::new(schedule, shape, &tile)?;
     let prefill = Prefill {
         kind,
         inputs,
@@ -152,26 +176,16 @@ pub(super) fn record_probe(
         ridge: 0.0,
         ridge_floor: 0.0,
         rtol: 0.0,
-        key_info,
-        state,
+        buffers,
     };
     let out = schedule.tensor("lla out", &shape.out_shape(), Dtype::F32)?;
     let active = schedule.tensor("active tiles", &[prefill.tiles() * prefill.tile.flags], Dtype::U32)?;
-    prefill.keys(schedule)?;
+    prefill.prepare(schedule)?;
     prefill.statistics(schedule, &out, &active)?;
     prefill.place(schedule, beta)?;
     prefill.output(schedule, &out)?;
     let [lse, _, _] = prefill.report(schedule)?;
     Ok(AttentionOutput { out, lse })
-}
-
-fn buffers(schedule: &mut Schedule, shape: &Shape, tile: &Tile) -> Result<(Tensor, Tensor)> {
-    let key_info =
-        schedule.tensor("key info", &[shape.batch, shape.tokens, shape.kv_heads, 2], Dtype::F32)?;
-    let padded = shape.rows().next_multiple_of(tile.rows) * shape.kv_heads * shape.batch;
-    let vectors = 4 * shape.head_dim.div_ceil(4) + 2;
-    let state = schedule.tensor("row state", &[padded, vectors, 4], Dtype::F32)?;
-    Ok((key_info, state))
 }
 
 impl Prefill<'_> {
@@ -189,15 +203,9 @@ impl Prefill<'_> {
     }
 
     fn constants(&self) -> Constants {
-        let (head_dim, value_dim) = (self.shape.head_dim, self.shape.value_dim);
         let constants = Constants::new()
-            .set("HEAD_DIM", head_dim)
-            .flag("QUERY_F16", self.inputs.query.dtype() == Dtype::F16)
-            .flag("KEY_F16", self.inputs.key.dtype() == Dtype::F16)
-            .set("QUERY_TYPE", load_type(self.inputs.query.dtype(), head_dim))
-            .set("KEY_TYPE", load_type(self.inputs.key.dtype(), head_dim))
-            .set("VALUE_DIM", value_dim)
-            .set("VALUE_TYPE", load_type(self.inputs.value.dtype(), value_dim))
+            .set("HEAD_DIM", self.shape.head_dim)
+            .set("VALUE_DIM", self.shape.value_dim)
             .flag("MASK", self.inputs.mask.is_some())
             .flag("LENGTHS", self.inputs.lengths.is_some())
             .flag("SUBGROUP", self.kind.uses_subgroups());
@@ -234,45 +242,78 @@ impl Prefill<'_> {
         let pairs =
             visible_pairs(self.shape.query_tokens, self.shape.tokens, self.causal, None, offset) as f64;
         let heads = (self.shape.batch * self.shape.query_heads) as f64;
-        let bytes = self.inputs.key.bytes() + self.inputs.value.bytes() + self.state.bytes();
+        let bytes =
+            self.buffers.clean_key.bytes() + self.buffers.clean_value.bytes() + self.buffers.state.bytes();
         Cost { flops: flops as f64 * pairs * heads, bytes: bytes as f64 }
     }
 
-    /// Bias, squared norm and soundness of every key.
-    fn keys(&self, schedule: &mut Schedule) -> Result<()> {
+    /// Keys and values in the form that every phase reads.
+    fn prepare(&self, schedule: &mut Schedule) -> Result<()> {
+        let FlashLlaInputs { key, value, key_bias, lengths, .. } = *self.inputs;
         let constants = Constants::new()
             .set("HEAD_DIM", self.shape.head_dim)
             .set("VALUE_DIM", self.shape.value_dim)
-            .flag("KEY_F16", self.inputs.key.dtype() == Dtype::F16)
-            .set("KEY_TYPE", load_type(self.inputs.key.dtype(), self.shape.head_dim))
-            .set("VALUE_TYPE", load_type(self.inputs.value.dtype(), self.shape.value_dim))
-            .flag("KEY_BIAS", self.inputs.key_bias.is_some())
+            .flag("KEY_F16", key.dtype() == Dtype::F16)
+            .set("KEY_TYPE", load_type(key.dtype(), self.shape.head_dim))
+            .set("VALUE_TYPE", load_type(value.dtype(), self.shape.value_dim))
+            .flag("KEY_BIAS", key_bias.is_some())
+            .flag("LENGTHS", lengths.is_some())
             .set("WORKGROUP", ELEMENTWISE);
         let mut recorder = schedule
-            .kernel("lla keys", "flash_lla/keys", &constants.pairs())?
+            .kernel("lla prepare", "flash_lla/prepare", &constants.pairs())?
             .params(&self.params())
-            .bind("key", self.inputs.key)?
-            .bind("value", self.inputs.value)?;
-        if let Some(key_bias) = self.inputs.key_bias {
+            .bind("key", key)?
+            .bind("value", value)?;
+        if let Some(key_bias) = key_bias {
             recorder = recorder.bind("key_bias", key_bias)?;
         }
-        let bytes = self.inputs.key.bytes() + self.inputs.value.bytes() + self.key_info.bytes();
-        recorder.bind("key_info", &self.key_info)?.dispatch(
-            (self.key_info.elements() / 2).div_ceil(ELEMENTWISE),
-            Cost { flops: 0.0, bytes: bytes as f64 },
-        )
+        if let Some(lengths) = lengths {
+            recorder = recorder.bind("lengths", lengths)?;
+        }
+        let Buffers { clean_key, clean_value, key_info, .. } = &self.buffers;
+        let bytes = key.bytes() + value.bytes() + clean_key.bytes() + clean_value.bytes();
+        recorder
+            .bind("clean_key", clean_key)?
+            .bind("clean_value", clean_value)?
+            .bind("key_info", key_info)?
+            .dispatch(
+                (self.shape.batch * self.shape.tokens * self.shape.kv_heads).div_ceil(ELEMENTWISE),
+                Cost { flops: 0.0, bytes: bytes as f64 },
+            )
+    }
+
+    /// A phase over the tiles of rows, with what all of them read and write.
+    fn phase<'s>(
+        &self,
+        schedule: &'s mut Schedule,
+        label: &'static str,
+        kernel: &'static str,
+        constants: Constants,
+    ) -> Result<Recorder<'s>> {
+        let recorder = schedule
+            .kernel(label, kernel, &constants.pairs())?
+            .params(&self.params())
+            .bind("clean_key", &self.buffers.clean_key)?
+            .bind("key_info", &self.buffers.key_info)?
+            .bind("state", &self.buffers.state)?;
+        match (self.inputs.mask, self.inputs.lengths) {
+            (Some(mask), _) => recorder.bind("mask", mask),
+            (None, Some(lengths)) => recorder.bind("lengths", lengths),
+            (None, None) => Ok(recorder),
+        }
     }
 
     /// Phase 1: maximum and sum of the weights, mean key, mean value (in `out`), ridge, first residual and direction.
     fn statistics(&self, schedule: &mut Schedule, out: &Tensor, active: &Tensor) -> Result<()> {
-        let name = self.kernel("flash_lla/statistics", "flash_lla/statistics_cpu");
-        let recorder =
-            schedule.kernel("lla statistics", name, &self.constants().pairs())?.params(&self.params());
-        self.inputs
-            .bind(recorder)?
-            .bind("value", self.inputs.value)?
-            .bind("key_info", &self.key_info)?
-            .bind("state", &self.state)?
+        let kernel = self.kernel("flash_lla/statistics", "flash_lla/statistics_cpu");
+        let query = self.inputs.query;
+        let constants = self
+            .constants()
+            .flag("QUERY_F16", query.dtype() == Dtype::F16)
+            .set("QUERY_TYPE", load_type(query.dtype(), self.shape.head_dim));
+        self.phase(schedule, "lla statistics", kernel, constants)?
+            .bind("query", query)?
+            .bind("clean_value", &self.buffers.clean_value)?
             .bind("out", out)?
             .bind("active_out", active)?
             .dispatch(self.tiles(), self.cost(4 * self.shape.head_dim + 2 * self.shape.value_dim))
@@ -280,15 +321,9 @@ impl Prefill<'_> {
 
     /// One conjugate-gradient iteration of phase 2.
     fn iterate(&self, schedule: &mut Schedule, active: &Tensor, next: &Tensor) -> Result<()> {
-        let name = self.kernel("flash_lla/iterate", "flash_lla/iterate_cpu");
-        let recorder = schedule
-            .kernel("lla iterate", name, &self.constants().pairs())?
-            .params(&self.params())
-            .may_end_early();
-        self.inputs
-            .bind(recorder)?
-            .bind("key_info", &self.key_info)?
-            .bind("state", &self.state)?
+        let kernel = self.kernel("flash_lla/iterate", "flash_lla/iterate_cpu");
+        self.phase(schedule, "lla iterate", kernel, self.constants())?
+            .may_end_early()
             .bind("active_in", active)?
             .bind("active_out", next)?
             .dispatch(self.tiles(), self.cost(6 * self.shape.head_dim))
@@ -296,13 +331,9 @@ impl Prefill<'_> {
 
     /// Phase 3: the weights of the fitted line times the values.
     fn output(&self, schedule: &mut Schedule, out: &Tensor) -> Result<()> {
-        let name = self.kernel("flash_lla/output", "flash_lla/output_cpu");
-        let recorder = schedule.kernel("lla output", name, &self.constants().pairs())?.params(&self.params());
-        self.inputs
-            .bind(recorder)?
-            .bind("value", self.inputs.value)?
-            .bind("key_info", &self.key_info)?
-            .bind("state", &self.state)?
+        let kernel = self.kernel("flash_lla/output", "flash_lla/output_cpu");
+        self.phase(schedule, "lla output", kernel, self.constants())?
+            .bind("clean_value", &self.buffers.clean_value)?
             .bind("out", out)?
             .dispatch(self.tiles(), self.cost(4 * self.shape.head_dim + 2 * self.shape.value_dim))
     }
@@ -319,7 +350,7 @@ impl Prefill<'_> {
             .kernel("lla place", "flash_lla/place", &constants.pairs())?
             .params(&self.params())
             .bind("beta", beta)?
-            .bind("state", &self.state)?
+            .bind("state", &self.buffers.state)?
             .dispatch(
                 (rows * self.shape.head_dim.div_ceil(4)).div_ceil(ELEMENTWISE),
                 Cost { flops: 0.0, bytes: 2.0 * beta.bytes() as f64 },
@@ -339,7 +370,7 @@ impl Prefill<'_> {
         schedule
             .kernel("lla report", "flash_lla/report", &constants.pairs())?
             .params(&self.params())
-            .bind("state", &self.state)?
+            .bind("state", &self.buffers.state)?
             .bind("lse", &lse)?
             .bind("iterations", &iterations)?
             .bind("status", &status)?

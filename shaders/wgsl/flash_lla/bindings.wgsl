@@ -1,0 +1,88 @@
+// What the kernels of local linear attention share: parameters, sequences, and the state of a row between its phases.
+// Rows: as in attention, row r of (sequence, kv head) is token r / group and head kv_head * group + r % group.
+#import shared/grid
+
+struct LlaParams {
+    batch: u32,         // sequences
+    query_tokens: u32,  // of one sequence
+    tokens: u32,        // keys of one sequence; with LENGTHS the capacity of the cache
+    query_heads: u32,
+    kv_heads: u32,
+    group: u32,         // query heads per kv head
+    q_offset: i32,      // position of the first query row
+    align_end: u32,     // 1: the last query row stands at the last key instead
+    right: i32,         // key s is visible to position t where s <= t + right
+    scale: f32,
+    row_tiles: u32,     // tiles of rows of one (sequence, kv head)
+    mask_words: u32,    // of one query token
+    ridge: f32,         // for weights that sum to 1
+    ridge_floor: f32,   // the ridge is at least this share of the mean variance of the keys
+    rtol: f32,
+}
+
+@group(0) @binding(1) var<uniform> params: LlaParams;
+
+struct Sequence {
+    query_start: u32,
+    key_start: u32,
+    key_count: u32,
+    q_offset: i32,
+}
+
+fn sequence_at(batch: u32) -> Sequence {
+    var s: Sequence;
+    s.query_start = batch * params.query_tokens;
+    s.key_start = batch * params.tokens;
+#if LENGTHS
+    s.key_count = min(lengths[batch], params.tokens);
+#else
+    s.key_count = params.tokens;
+#endif
+    s.q_offset = select(params.q_offset, i32(s.key_count) - i32(params.query_tokens), params.align_end == 1u);
+    return s;
+}
+
+// Row `row` of (sequence, kv head) as an element of [batch, query_tokens, query_heads].
+fn row_index(s: Sequence, kv_head: u32, row: u32) -> u32 {
+    return (s.query_start + row / params.group) * params.query_heads + kv_head * params.group + row % params.group;
+}
+
+// State of a row, in vec4f: scaled query, mean key, solution, residual and direction, DEPTH_QUADS each, then
+// (maximum logit in base 2, 1 / sum of the weights, ridge, rtol² |first residual|²) and (|residual|², iterations, status, lse).
+const DEPTH_QUADS = {(HEAD_DIM+3)/4}u;
+const QUERY = 0u;
+const MEAN = DEPTH_QUADS;
+const SOLUTION = DEPTH_QUADS * 2u;
+const RESIDUAL = DEPTH_QUADS * 3u;
+const DIRECTION = DEPTH_QUADS * 4u;
+const SCALARS = DEPTH_QUADS * 5u;
+const STATE_QUADS = SCALARS + 2u;
+
+// Bits of a row's status; ACTIVE never leaves the GPU.
+const EMPTY = 1u;
+const SINGULAR = 2u;
+const NON_FINITE = 4u;
+const NOT_CONVERGED = 8u;
+const ACTIVE = 16u;
+
+// Logits are kept in base 2. A masked key has MASKED, a running maximum starts at FLOOR: exp2(MASKED - FLOOR) is 0, so
+// a row without a visible key sums to 0 without a branch, and no infinity is ever formed. A key or value that is not finite
+// has the logit BROKEN, above all others: rows that see it know by their maximum.
+const LOG2_E = 1.4426950408889634;
+const LN_2 = 0.6931471805599453;
+const MASKED = -1.0e30;
+const FLOOR = -1.0e29;
+const BIAS_LIMIT = 5.0e28;
+const BROKEN = 8.0e28;
+const BROKEN_LIMIT = 7.5e28;
+// The lse of a row without a result; the host turns it into -inf.
+const EMPTY_LSE = -1.0e30;
+
+fn is_finite(quad: vec4f) -> bool {
+    return all((bitcast<vec4u>(quad) & vec4u(0x7f800000u)) != vec4u(0x7f800000u));
+}
+
+// WGSL lets an implementation assume that there is no NaN, so the bits are asked. 0 * NaN would spoil rows that don't see it.
+fn finite_or_zero(quad: vec4f) -> vec4f {
+    return select(quad, vec4f(0.0), (bitcast<vec4u>(quad) & vec4u(0x7f800000u)) == vec4u(0x7f800000u));
+}

@@ -1,0 +1,78 @@
+// Phase 2 of local linear attention (see iterate), for adapters that run on a CPU: one conjugate-gradient iteration of
+// (C + λ I) x = g for every row that is left to solve, C p = Σ_j p_j ((k_j - k̄) · p) (k_j - k̄). arXiv 2510.01450.
+#import flash_lla/inputs
+
+@group(0) @binding(6) var<storage, read_write> state: array<vec4f>;       // [batch, kv_heads, padded rows, STATE_QUADS]
+@group(0) @binding(7) var<storage, read> active_in: array<u32>;           // [batch, kv_heads, row_tiles] with SUBGROUP, else for each lane
+@group(0) @binding(8) var<storage, read_write> active_out: array<u32>;    // as active_in
+
+@compute @workgroup_size(8)
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let index = grid_index(workgroup, workgroups);
+    if (index >= grid.end) { return; }
+#if SUBGROUP
+    if (active_in[index] == 0u) {
+        if (lane == 0u) { active_out[index] = 0u; }
+        return;
+    }
+#else
+    if (active_in[index * 8u + lane] == 0u) {
+        active_out[index * 8u + lane] = 0u;
+        return;
+    }
+#endif
+#import flash_lla/lane_rows
+#import flash_lla/lane_state operand=direction vector=DIRECTION
+#for r in 0..ROWS
+#for d in 0..(HEAD_DIM+3)/4
+    var product{r}_{d} = vec4f(0.0);
+#endfor
+#endfor
+
+    // 1. Σ_j p_j ((k_j - k̄) · p) k_j, and the sum of its factors.
+    for (var start = 0; start < high; start += {KEYS}) {
+#import flash_lla/lane_scores PAIR=1 operand=direction
+#import flash_lla/lane_factors operand=direction
+#for d in 0..(HEAD_DIM+3)/4
+#for j in 0..KEYS
+#for r in 0..ROWS
+        product{r}_{d} = fma(vec4f(factor{r}_{j}), key{d}_{j}, product{r}_{d});
+#endfor
+#endfor
+#endfor
+    }
+
+    var active_rows = false;
+#for r in 0..ROWS
+    // 2. A p = C p + λ p, with the factors' sum taking k̄ out of k; p · A p.
+    let flags{r} = u32(progress{r}.z);
+    var curvature{r} = 0.0;
+#for d in 0..(HEAD_DIM+3)/4
+    product{r}_{d} += scalars{r}.z * direction{r}_{d} - total{r} * state[place{r} + MEAN + {d}u];
+    curvature{r} += dot(direction{r}_{d}, product{r}_{d});
+#endfor
+    if ((flags{r} & ACTIVE) != 0u) {
+        // 3. x += α p, r -= α A p. Without curvature there is no step: the row ends where it is.
+        let steps = curvature{r} > TINY;
+        let step = select(0.0, progress{r}.x / curvature{r}, steps);
+        var square = 0.0;
+#for d in 0..(HEAD_DIM+3)/4
+        let residual{d} = state[place{r} + RESIDUAL + {d}u] - step * product{r}_{d};
+        square += dot(residual{d}, residual{d});
+        state[place{r} + RESIDUAL + {d}u] = residual{d};
+        state[place{r} + SOLUTION + {d}u] += step * direction{r}_{d};
+#endfor
+        // 4. p = r + β p for rows that go on.
+        let next = next_flags(flags{r}, steps, square, scalars{r}.w);
+        let ratio = square / progress{r}.x;
+#for d in 0..(HEAD_DIM+3)/4
+        state[place{r} + DIRECTION + {d}u] = residual{d} + ratio * direction{r}_{d};
+#endfor
+        state[place{r} + SCALARS + 1u] = vec4f(square, progress{r}.y + 1.0, f32(next), progress{r}.w);
+        active_rows = active_rows || (first_row + {8*r}u + lane < rows && (next & ACTIVE) != 0u);
+    }
+#endfor
+#import flash_lla/lane_active
+}
+
+#import flash_lla/next_flags

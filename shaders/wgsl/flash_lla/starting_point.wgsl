@@ -1,0 +1,25 @@
+// Where a row stands before the first iteration.
+struct Start {
+    ridge: f32,
+    flags: u32,
+}
+
+// The ridge of a row whose covariance has the trace `trace`. With at most head_dim keys the covariance has no full rank, and with
+// a ridge near 0 its inverse has no digits in f32: such a row gets 1e-3 of the mean variance instead, and says so.
+// One key: the covariance is 0, and v̄ is the answer.
+fn starting_point(maximum: f32, sum: f32, trace: f32, residual: f32, seen: f32) -> Start {
+    let variance = max(trace, 0.0) / {HEAD_DIM}.0;
+    var start = Start(max(params.ridge, params.ridge_floor * variance), 0u);
+    if (sum <= 0.0) {
+        start.flags = EMPTY;
+    } else if (maximum > BROKEN_LIMIT || !is_finite(vec4f(maximum, sum, trace, residual))) {
+        start.flags = NON_FINITE;
+    } else if (residual > 0.0 && seen > 1.0) {
+        start.flags = ACTIVE;
+        if (seen <= {HEAD_DIM}.0 && start.ridge < 1.0e-4 * variance) {
+            start.ridge = 1.0e-3 * variance;
+            start.flags |= SINGULAR;
+        }
+    }
+    return start;
+}

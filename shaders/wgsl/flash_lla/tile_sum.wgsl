@@ -1,0 +1,14 @@
+    // Part of a phase: `{name}`, one value for each of a thread's four rows, summed over the eight threads that share the rows.
+#if SUBGROUP
+#for lanes in 1 2 4
+    {name} += subgroupShuffleXor({name}, {lanes}u);
+#endfor
+#else
+    workgroupBarrier();
+    tile[SECOND + x * 8u + y] = {name};
+    workgroupBarrier();
+    {name} = vec4f(0.0);
+#for t in 0..8
+    {name} += tile[SECOND + {8*t}u + y];
+#endfor
+#endif
