@@ -248,6 +248,14 @@ impl Case {
         let data = self.data();
         let found = self.run(&data, kind);
         let (out, lse) = self.expected(&data);
+        if std::env::var("SHOW").is_ok() {
+            let e = found.out.iter().zip(&out).map(|(a, b)| (*a as f64 - b).abs()).fold(0.0, f64::max);
+            let le = found.lse.iter().zip(&lse).map(|(a, b)| (*a as f64 - b).abs()).fold(0.0, f64::max);
+            println!(
+                "SHOW {kind} lse {le:.1e} d {} dv {} g {} gain {} off {} ridge {}: {e:.2e}",
+                self.head_dim, self.value_dim, self.group, self.gain, self.offset, self.ridge
+            );
+        }
         let what = format!("{self:?} by {kind}");
         assert_close(&format!("{what}: out"), &found.out, &out, tolerance);
         assert_close(&format!("{what}: lse"), &found.lse, &lse, tolerance * self.gain.max(1.0) as f64);

@@ -15,7 +15,7 @@ struct DecodeParams {
     right: i32,         // key s is visible to position t where s <= t + right
     scale: f32,
     row_tiles: u32,     // tiles of rows of one (sequence, kv head)
-    splits: u32,        // most ranges of keys, one workgroup each
+    splits: u32,        // most ranges of keys
     split_keys: u32,    // fewest keys of a range
     ridge: f32,
     ridge_floor: f32,
@@ -54,6 +54,13 @@ fn keys_of(batch: u32) -> u32 {
 fn visible_keys(key_count: u32, row: u32) -> u32 {
     let first = select(params.q_offset, i32(key_count) - i32(params.query_tokens), params.align_end == 1u);
     return u32(clamp(first + i32(row / params.group) + params.right + 1, 0, i32(key_count)));
+}
+
+// Keys of one range: all that the last row sees, divided evenly, in whole steps of the kernels.
+fn range_keys(key_count: u32) -> u32 {
+    let seen = visible_keys(key_count, params.query_tokens * params.group - 1u);
+    let share = (seen + params.splits - 1u) / params.splits;
+    return max((share + 15u) / 16u * 16u, params.split_keys);
 }
 
 // Row r of (sequence, kv head) in a tensor [batch, query_tokens, query_heads].

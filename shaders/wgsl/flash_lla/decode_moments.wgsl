@@ -62,10 +62,9 @@ fn main(
     let key_count = keys_of(batch);
 
     // The keys of this range that a row of the tile sees.
-    let seen = visible_keys(key_count, min(first_row + ROWS, rows) - 1u);
-    let range = max((seen + params.splits - 1u) / params.splits, params.split_keys);
-    let begin = min(split * range, seen);
-    let end = min(begin + range, seen);
+    let range = range_keys(key_count);
+    let begin = split * range;
+    let end = min(begin + range, visible_keys(key_count, min(first_row + ROWS, rows) - 1u));
 
     // This thread's team and block. Threads beyond the last team own nothing.
     let works = thread < ROWS * BLOCKS;

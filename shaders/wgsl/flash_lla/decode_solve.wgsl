@@ -93,9 +93,9 @@ fn main(
     var weak = false;
 
     // 3. Elimination, four columns at a time.
+    workgroupBarrier();
 #for s in 0..QUAD_SLOTS
     for (var turn = 0u; turn < min({THREAD_QUADS}u, KEY_QUADS - {s*THREAD_QUADS}u); turn += 1u) {
-        workgroupBarrier();
         if (column == turn) {
 #for r in 0..ROW_SLOTS
             if (row{r} < ROWS) { panel[row{r}] = matrix{r}_{s}; }

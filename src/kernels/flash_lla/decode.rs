@@ -85,7 +85,8 @@ pub(super) fn record(
     shape: &Shape,
 ) -> Result<FlashLlaOutput> {
     let decode = Decode { operator, inputs, shape, record: Record::new(shape), kind: operator.variant.kind };
-    let moments = decode.moments(schedule)?;
+    let moments =
+        if decode.kind.is_cpu() { decode.cpu_moments(schedule)? } else { decode.moments(schedule)? };
     let merged = decode.merge(schedule, &moments)?;
     decode.solve(schedule, &merged)
 }
@@ -111,9 +112,7 @@ impl Tile {
     fn new(shape: &Shape, record: Record) -> Tile {
         let columns = record.key_quads / 4;
         let blocks = columns * (columns + 1) + shape.value_dim.div_ceil(8) * columns;
-        let most = (256 / blocks).clamp(1, 8);
-        // Tiles of one size: 5 rows are 3 and 2 rather than 4 and 1.
-        let rows = shape.rows().div_ceil(shape.rows().div_ceil(most));
+        let rows = even(shape.rows(), (256 / blocks).clamp(1, 8));
         let bytes = |keys: usize| {
             let vectors =
                 keys * (record.quads + 1) + rows * (record.key_quads + 2 * record.quads) + record.key_quads;
@@ -125,16 +124,66 @@ impl Tile {
     }
 }
 
+/// Rows of a tile where tiles have at most `most` and one size: 5 rows are 3 and 2 rather than 4 and 1.
+fn even(rows: usize, most: usize) -> usize {
+    rows.div_ceil(rows.div_ceil(most))
+}
+
+/// Tiles of the software builds: blocks of 32 rows of keys or values by columns of the keys, for several rows of queries.
+struct CpuTile {
+    rows: usize,
+    column_quads: usize,
+    key_blocks: usize,
+    value_blocks: usize,
+}
+
+impl CpuTile {
+    /// Each build takes a second to compile; the reasons for the sizes stand in the kernel's file.
+    fn new(kind: VariantKind, shape: &Shape, record: Record) -> CpuTile {
+        let rows = even(shape.rows(), 4);
+        let column_quads = match (kind, rows) {
+            (VariantKind::Cpu, 1..=2) if record.key_quads.is_multiple_of(8) => 8,
+            (VariantKind::Cpu, _) | (_, 1..=2) => 4,
+            (_, _) => 2,
+        };
+        let columns = record.key_quads / column_quads;
+        let touching = |block: usize| ((block + 1) * 8 / column_quads).min(columns);
+        CpuTile {
+            rows,
+            column_quads,
+            key_blocks: (0..record.key_quads.div_ceil(8)).map(touching).sum(),
+            value_blocks: (record.quads - record.key_quads).div_ceil(8) * columns,
+        }
+    }
+}
+
+/// What the software builds keep between their steps.
+struct CpuParts {
+    /// `[rows, tokens]`, relative to the maximum of the lane that has the key.
+    weights: Tensor,
+    /// `[rows, splits, 8, 4]`: maximum, sum and the key of the maximum, for each lane.
+    lanes: Tensor,
+    moments: Tensor,
+}
+
+impl CpuParts {
+    fn splits(&self) -> usize {
+        self.moments.shape()[1]
+    }
+}
+
+/// Fewest keys of a range in the software builds.
+const CPU_SPLIT_KEYS: usize = 64;
+
 impl Decode<'_> {
     fn rows(&self) -> usize {
         self.shape.batch * self.shape.kv_heads * self.shape.rows()
     }
 
-    /// Ranges of keys: enough to fill the adapter, but none so short that its record costs more than its keys.
-    fn splits(&self, groups: usize, least_keys: usize) -> usize {
-        let wanted = 256usize.div_ceil(groups).min(self.shape.tokens.div_ceil(least_keys));
+    /// Ranges of keys, as many as wanted where none gets fewer than `least_keys` and their records fit.
+    fn splits(&self, wanted: usize, least_keys: usize) -> usize {
         let allowed = MOST_BYTES / (4 * self.record.floats() * self.rows());
-        wanted.min(allowed).max(1)
+        wanted.min(self.shape.tokens.div_ceil(least_keys)).min(allowed).max(1)
     }
 
     fn params(&self, row_tiles: usize, splits: usize, split_keys: usize) -> DecodeParams {
@@ -174,15 +223,14 @@ impl Decode<'_> {
             .set("KEY_TYPE", load_type(key, self.shape.head_dim))
     }
 
-    /// FLOPs of the moments, with the lower triangle of the keys' product alone; keys and values once, and the records.
-    fn cost(&self, moments: &Tensor) -> Cost {
+    /// `flops` for each visible pair of a query and a key; keys and values once, and what is written.
+    fn cost(&self, flops: usize, written: &Tensor) -> Cost {
         let (shape, config) = (self.shape, &self.operator.config);
         let offset = config.q_offset.unwrap_or(shape.tokens as i64 - shape.query_tokens as i64);
         let pairs = visible_pairs(shape.query_tokens, shape.tokens, config.causal, None, offset) as f64;
-        let (d, dv) = (shape.head_dim, shape.value_dim);
-        let flops = (d * (d + 1) + 2 * d * dv + 2 * d) as f64;
-        let bytes = self.inputs.key.bytes() + self.inputs.value.bytes() + moments.bytes();
-        Cost { flops: flops * pairs * (shape.batch * shape.query_heads) as f64, bytes: bytes as f64 }
+        let bytes = self.inputs.key.bytes() + self.inputs.value.bytes() + written.bytes();
+        let heads = (shape.batch * shape.query_heads) as f64;
+        Cost { flops: flops as f64 * pairs * heads, bytes: bytes as f64 }
     }
 
     /// Step 1: the moments of every row over every range of keys.
@@ -191,7 +239,7 @@ impl Decode<'_> {
         let tile = Tile::new(shape, self.record);
         let row_tiles = shape.rows().div_ceil(tile.rows);
         let groups = row_tiles * shape.kv_heads * shape.batch;
-        let splits = self.splits(groups, 4 * tile.keys);
+        let splits = self.splits(256usize.div_ceil(groups), 4 * tile.keys);
         let moments =
             schedule.tensor("lla moments", &[self.rows(), splits, self.record.floats()], Dtype::F32)?;
         let FlashLlaInputs { query, key, value, key_bias, lengths, .. } = *self.inputs;
@@ -216,8 +264,119 @@ impl Decode<'_> {
         if let Some(lengths) = lengths {
             recorder = recorder.bind("lengths", lengths)?;
         }
-        recorder.dispatch(groups * splits, self.cost(&moments))?;
+        let (d, dv) = (shape.head_dim, shape.value_dim);
+        recorder.dispatch(groups * splits, self.cost(d * (d + 1) + 2 * d * dv + 2 * d, &moments))?;
         Ok(moments)
+    }
+
+    /// Step 1 in the software builds: weights, then the moments of keys and of values in blocks.
+    fn cpu_moments(&self, schedule: &mut Schedule) -> Result<Tensor> {
+        let shape = self.shape;
+        let tile = CpuTile::new(self.kind, shape, self.record);
+        // A range's record costs as much as a few hundred keys; sums over more than 8192 keys lose digits.
+        let groups = shape.rows().div_ceil(tile.rows) * shape.kv_heads * shape.batch * tile.key_blocks;
+        let splits = self.splits(32usize.div_ceil(groups).max(shape.tokens.div_ceil(8192)), 512);
+        let mut tensor = |label, shape: &[usize]| schedule.tensor(label, shape, Dtype::F32);
+        let parts = CpuParts {
+            weights: tensor("lla weights", &[self.rows(), shape.tokens])?,
+            lanes: tensor("lla lanes", &[self.rows(), splits, 8, 4])?,
+            moments: tensor("lla moments", &[self.rows(), splits, self.record.floats()])?,
+        };
+        self.cpu_weights(schedule, &parts)?;
+        self.cpu_center(schedule, &parts)?;
+        self.cpu_product(schedule, &parts, &tile, false)?;
+        self.cpu_product(schedule, &parts, &tile, true)?;
+        Ok(parts.moments)
+    }
+
+    fn cpu_weights(&self, schedule: &mut Schedule, parts: &CpuParts) -> Result<()> {
+        let (shape, splits) = (self.shape, parts.splits());
+        let rows = even(shape.rows(), if shape.head_dim > 64 { 2 } else { 4 });
+        let row_tiles = shape.rows().div_ceil(rows);
+        let constants =
+            self.query_and_key().flag("KEY_BIAS", self.inputs.key_bias.is_some()).set("ROWS", rows);
+        let mut recorder = schedule
+            .kernel("lla weights", "flash_lla/decode_weights_cpu", &constants.pairs())?
+            .params(&self.params(row_tiles, splits, CPU_SPLIT_KEYS))
+            .bind("query", self.inputs.query)?
+            .bind("key", self.inputs.key)?
+            .bind("weights", &parts.weights)?
+            .bind("lanes", &parts.lanes)?;
+        if let Some(key_bias) = self.inputs.key_bias {
+            recorder = recorder.bind("key_bias", key_bias)?;
+        }
+        if let Some(lengths) = self.inputs.lengths {
+            recorder = recorder.bind("lengths", lengths)?;
+        }
+        let groups = row_tiles * shape.kv_heads * shape.batch * splits;
+        recorder.dispatch(groups, self.cost(2 * shape.head_dim, &parts.weights))
+    }
+
+    fn cpu_center(&self, schedule: &mut Schedule, parts: &CpuParts) -> Result<()> {
+        let (splits, FlashLlaInputs { key, value, lengths, .. }) = (parts.splits(), *self.inputs);
+        let constants = self
+            .dims()
+            .flag("KEY_F16", key.dtype() == Dtype::F16)
+            .set("KEY_TYPE", load_type(key.dtype(), self.shape.head_dim))
+            .set("VALUE_TYPE", load_type(value.dtype(), self.shape.value_dim));
+        let mut recorder = schedule
+            .kernel("lla center", "flash_lla/decode_center_cpu", &constants.pairs())?
+            .params(&self.params(1, splits, CPU_SPLIT_KEYS))
+            .bind("key", key)?
+            .bind("value", value)?
+            .bind("weights", &parts.weights)?
+            .bind("lanes", &parts.lanes)?
+            .bind("moments", &parts.moments)?;
+        if let Some(lengths) = lengths {
+            recorder = recorder.bind("lengths", lengths)?;
+        }
+        let invocations = self.rows() * splits * self.record.quads;
+        let bytes = (key.bytes() + value.bytes()) as f64 / 16.0;
+        recorder.dispatch(invocations.div_ceil(8), Cost { flops: 0.0, bytes })
+    }
+
+    /// The product of the keys with themselves, or of the values with the keys.
+    fn cpu_product(
+        &self,
+        schedule: &mut Schedule,
+        parts: &CpuParts,
+        tile: &CpuTile,
+        values: bool,
+    ) -> Result<()> {
+        let (shape, splits, FlashLlaInputs { key, value, lengths, .. }) =
+            (self.shape, parts.splits(), *self.inputs);
+        let (d, dv) = (shape.head_dim, shape.value_dim);
+        let (label, blocks, flops) = if values {
+            ("lla value moments", tile.value_blocks, 2 * d * dv)
+        } else {
+            ("lla key moments", tile.key_blocks, d * (d + 1))
+        };
+        let constants = self
+            .dims()
+            .flag("KEY_F16", key.dtype() == Dtype::F16)
+            .set("KEY_TYPE", load_type(key.dtype(), d))
+            .set("VALUE_TYPE", load_type(value.dtype(), dv))
+            .flag("SUBGROUP", self.kind.uses_subgroups())
+            .flag("VALUES", values)
+            .set("ROWS", tile.rows)
+            .set("COLUMN_QUADS", tile.column_quads)
+            .set("BLOCKS", blocks);
+        let row_tiles = shape.rows().div_ceil(tile.rows);
+        let mut recorder = schedule
+            .kernel(label, "flash_lla/decode_moments_cpu", &constants.pairs())?
+            .params(&self.params(row_tiles, splits, CPU_SPLIT_KEYS))
+            .bind("key", key)?
+            .bind("weights", &parts.weights)?
+            .bind("lanes", &parts.lanes)?
+            .bind("moments", &parts.moments)?;
+        if values {
+            recorder = recorder.bind("value", value)?;
+        }
+        if let Some(lengths) = lengths {
+            recorder = recorder.bind("lengths", lengths)?;
+        }
+        let groups = row_tiles * shape.kv_heads * shape.batch * splits * blocks;
+        recorder.dispatch(groups, self.cost(flops, &parts.moments))
     }
 
     /// Step 2: the ranges of every row joined.
@@ -247,7 +406,10 @@ impl Decode<'_> {
         let lse = schedule.tensor("lse", &shape.lse_shape(), Dtype::F32)?;
         let iterations = schedule.tensor("iterations", &shape.lse_shape(), Dtype::U32)?;
         let status = schedule.tensor("status", &shape.lse_shape(), Dtype::U32)?;
-        let (thread_rows, thread_quads) = (16, self.record.key_quads.min(16));
+        // On software adapters a barrier costs by the thread (head dim 64: 64 threads 0.16 ms a row, 256 threads 0.35), and more
+        // than 32 vectors in a thread take long to compile (head dim 128: 64 threads 11 s).
+        let side = if self.kind.is_cpu() && self.record.key_quads <= 16 { 8 } else { 16 };
+        let (thread_rows, thread_quads) = (side, self.record.key_quads.min(side));
         let matrix_rows = 4 * self.record.quads;
         let constants = self
             .query_and_key()
