@@ -87,7 +87,7 @@ fn eigen(matrix: &[f64], size: usize) -> (Vec<f64>, Vec<f64>) {
                 let tangent = slope.signum() / (slope.abs() + slope.hypot(1.0));
                 let cosine = 1.0 / tangent.hypot(1.0);
                 let sine = tangent * cosine;
-                let mut rotate = |values: &mut [f64], p: usize, q: usize| {
+                let rotate = |values: &mut [f64], p: usize, q: usize| {
                     let (x, y) = (values[p], values[q]);
                     (values[p], values[q]) = (cosine * x - sine * y, sine * x + cosine * y);
                 };
