@@ -145,10 +145,8 @@ impl Case {
             };
             let width = self.query_heads * self.head_dim;
             let q = part(&data.q, sequence * self.query_tokens, self.query_tokens, width);
-            let (k, v) = (
-                keys(&data.k, self.kv_heads * self.head_dim),
-                keys(&data.v, self.kv_heads * self.value_dim),
-            );
+            let (k, v) =
+                (keys(&data.k, self.kv_heads * self.head_dim), keys(&data.v, self.kv_heads * self.value_dim));
             let result = flash_lla(&q, &k, &v, &shape, &options);
             whole.out.extend(result.out);
             whole.lse.extend(result.lse);
@@ -194,9 +192,10 @@ impl Case {
         let [q, k, v] = self.upload(data);
         let (batch, tokens) = (self.tokens.len(), self.tokens[0]);
         let capacity = self.capacity.unwrap_or(tokens);
-        let mask = data.mask.as_ref().map(|mask| {
-            upload("mask", &[self.query_tokens, tokens.div_ceil(32)], &pack_mask(mask, tokens))
-        });
+        let mask = data
+            .mask
+            .as_ref()
+            .map(|mask| upload("mask", &[self.query_tokens, tokens.div_ceil(32)], &pack_mask(mask, tokens)));
         let key_bias = data.key_bias.as_ref();
         let key_bias = key_bias.map(|bias| upload("bias", &[batch, capacity], &self.store(bias, f32::NAN)));
         let lengths = self.capacity.map(|_| {
@@ -300,7 +299,9 @@ impl Case {
     pub fn compare(&self, found: &Found, expected: &LlaResult, kind: VariantKind, tolerance: f64) {
         if let Some(row) = (0..self.rows()).find(|&row| found.status[row] != expected.status[row]) {
             let (found, expected, after) = (found.status[row], expected.status[row], found.iterations[row]);
-            panic!("{self:?} by {kind}: row {row} has status {found} after {after} iterations, not {expected}");
+            panic!(
+                "{self:?} by {kind}: row {row} has status {found} after {after} iterations, not {expected}"
+            );
         }
         assert_close(&format!("{self:?} by {kind}: out"), &found.out, &expected.out, tolerance);
         assert_close(&format!("{self:?} by {kind}: lse"), &found.lse, &expected.lse, 2e-5);
