@@ -2,6 +2,7 @@
 
 mod attention;
 mod config;
+mod flash_lla;
 mod sqa_layer;
 mod tensors;
 
@@ -65,7 +66,7 @@ const fn optional(name: &'static str, shape: &'static str) -> TensorSpec {
 }
 
 /// Every kernel that `run` knows.
-pub const KERNELS: &[KernelSpec] = &[attention::SPEC, sqa_layer::SPEC];
+pub const KERNELS: &[KernelSpec] = &[attention::SPEC, flash_lla::SPEC, sqa_layer::SPEC];
 
 /// How to run a kernel.
 #[derive(Clone, Debug)]
