@@ -47,7 +47,7 @@ fn row_index(s: Sequence, kv_head: u32, row: u32) -> u32 {
     return (s.query_start + row / params.group) * params.query_heads + kv_head * params.group + row % params.group;
 }
 
-// State of a row, in vec4f: scaled query, mean key, solution, residual and direction, DEPTH_QUADS each, then
+// State of a row, in vec4f: scaled query, mean key, solution, residual, direction and A · direction, DEPTH_QUADS each, then
 // (maximum logit in base 2, 1 / sum of the weights, ridge, rtol² |first residual|²) and (|residual|², iterations, status, lse).
 const DEPTH_QUADS = {(HEAD_DIM+3)/4}u;
 const QUERY = 0u;
@@ -55,7 +55,8 @@ const MEAN = DEPTH_QUADS;
 const SOLUTION = DEPTH_QUADS * 2u;
 const RESIDUAL = DEPTH_QUADS * 3u;
 const DIRECTION = DEPTH_QUADS * 4u;
-const SCALARS = DEPTH_QUADS * 5u;
+const PRODUCT = DEPTH_QUADS * 5u;
+const SCALARS = DEPTH_QUADS * 6u;
 const STATE_QUADS = SCALARS + 2u;
 
 // Bits of a row's status; ACTIVE never leaves the GPU.

@@ -64,9 +64,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
         workgroupBarrier();
         tile[SECOND + x * 8u + y] = highest;
         workgroupBarrier();
-#for t in 0..8
-        highest = max(highest, tile[SECOND + {8*t}u + y]);
-#endfor
+        for (var t = 0u; t < 8u; t += 1u) { highest = max(highest, tile[SECOND + t * 8u + y]); }
 #endif
         let raised = max(maximum, highest);
         let shrink = exp2(maximum - raised);

@@ -86,7 +86,7 @@ struct Buffers {
     clean_value: Tensor,
     /// [batch, kv_heads, tokens, 2]: logit in base 2, squared norm.
     key_info: Tensor,
-    /// For each row of a padded tile: query, mean key, solution, residual, direction, 8 scalars.
+    /// For each row of a padded tile: query, mean key, solution, residual, direction, A times direction, 8 scalars.
     state: Tensor,
 }
 
@@ -101,7 +101,7 @@ impl Buffers {
             clean_key: tensor("lla keys", &of(&[1 + shape.tokens, depth]))?,
             clean_value: tensor("lla values", &of(&[shape.tokens, columns]))?,
             key_info: tensor("lla key info", &of(&[shape.tokens, 2]))?,
-            state: tensor("lla row state", &of(&[padded, 5 * depth + 8]))?,
+            state: tensor("lla row state", &of(&[padded, 6 * depth + 8]))?,
         })
     }
 }
