@@ -227,3 +227,24 @@ fn the_cap_on_iterations_is_told() {
         assert_close(&format!("constants by {kind}"), &kept, &vec![-1.5; kept.len()], 2e-6);
     }
 }
+
+#[test]
+#[ignore]
+fn scratch_measure() {
+    for kinds in [2, 8, 20] {
+        for floor in [0.0, 1e-6, 1e-5, 1e-4, 1e-3] {
+            let case = Case { query_heads: 1, ridge: 0.0, ridge_floor: floor, ..Case::of(1, 20, 50) };
+            let mut data = case.data();
+            data.k = (0..50).flat_map(|s| data.k[s % kinds * 16..][..16].to_vec()).collect();
+            let expected = case.twin(&data);
+            let constant = Data { v: vec![0.75; data.v.len()], ..data.clone() };
+            for kind in variants() {
+                let found = case.run(&data, kind);
+                let kept = case.run(&constant, kind).out;
+                let e = found.out.iter().zip(&expected.out).map(|(a, b)| (*a as f64 - b).abs()).fold(0.0, f64::max);
+                let c = kept.iter().map(|a| (a - 0.75).abs()).fold(0.0, f32::max);
+                eprintln!("kinds {kinds} floor {floor:e} {kind}: out {e:.1e} const {c:.1e} status {:?} its {:?}", &found.status[..6], &found.iterations[..6]);
+            }
+        }
+    }
+}
