@@ -7,6 +7,7 @@ use crate::AdapterArgs;
 use crate::record::{BenchRecord, table, write_json};
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 use gristmill::measure::{Measured, Peaks, Prepared, measure, peaks};
 use gristmill::{Dtype, Gpu, VariantKind};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -22,12 +23,12 @@ pub struct BenchArgs {
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Timed samples of each case; the median counts
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     samples: usize,
     /// Write the records as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write a plot of speedups (sqa) or rates (others)
+    /// Write a plot: time against query heads (sqa), shares of the adapter's peak (others)
     #[arg(long, value_name = "FILE.png")]
     plot: Option<PathBuf>,
     #[command(flatten)]
