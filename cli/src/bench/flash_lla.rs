@@ -67,10 +67,11 @@ fn one(bench: &Bench, case: AttentionCase, config: FlashLlaConfig) -> Result<Ben
         ("converged", json!((summary.converged * 1e4).round() / 1e4)),
     ];
     let mut record = bench.record("flash_lla", case.dtype, &shape, &measured[0]);
-    // The work that was done: 12 + 6 T FLOPs for each pair and element of a head, 4 in dense attention.
+    // The work that was done: 12 + 6 T FLOPs for each pair and element of a head, 4 in dense attention. Bytes as there: inputs and
+    // output once.
     let flops = measured[1].cost.flops * work_ratio(iterations);
     record = record
-        .with_work(measured[0].ms, flops, measured[0].cost.bytes)
+        .with_work(measured[0].ms, flops, measured[1].cost.bytes)
         .with_peaks(bench.peaks.gflops, bench.peaks.gbps);
     Ok(record.with_baseline("dense attention", measured[1].ms))
 }

@@ -130,7 +130,7 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
     for benchmark in &chosen {
         let some = (benchmark.run)(&bench)?;
         let summary = (benchmark.summary)(&bench, &some)?;
-        bench.progress.suspend(|| println!("\n{}\n{}{summary}", benchmark.name, table(&some)));
+        bench.progress.suspend(|| println!("\n{}\n{}\n{summary}", benchmark.name, table(&some)));
         records.extend(some);
     }
     bench.finish();
