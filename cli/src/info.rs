@@ -60,5 +60,5 @@ pub fn info(args: &InfoArgs) -> Result<()> {
 
 /// Operators whose build depends on the adapter.
 fn gristmill_kernels() -> [&'static str; 4] {
-    ["attention", "linear", "norm", "sqa_layer"]
+    ["attention", "flash_lla", "linear", "norm", "sqa_layer"]
 }

@@ -94,7 +94,7 @@ fn runs_a_golden_file_on_the_gpu_and_by_the_twin() {
 fn lists_every_kernel_with_its_contract() {
     let result = gristmill(&["run", "--list"]);
     let text = String::from_utf8_lossy(&result.stdout).into_owned();
-    for word in ["attention:", "sqa_layer:", "key_bias", "q_offset", "query_heads", "T - Tq"] {
+    for word in ["attention:", "flash_lla:", "sqa_layer:", "key_bias", "q_offset", "query_heads", "T - Tq"] {
         assert!(text.contains(word), "{word}: {text}");
     }
 }
@@ -166,7 +166,7 @@ fn refuses_bad_settings() {
     assert_refused(&run("attention", &["--set", "widnow=3"]), &output, &["`widnow`", "causal", "window"]);
     assert_refused(&run("attention", &["--set", "causal=2"]), &output, &["`causal` = 2", "true"]);
     assert_refused(&run("attention", &["--set", "causal"]), &output, &["key=value"]);
-    assert_refused(&run("atention", &[]), &output, &["`atention`", "attention, sqa_layer"]);
+    assert_refused(&run("atention", &[]), &output, &["`atention`", "attention, flash_lla, sqa_layer"]);
     assert_refused(&run("attention", &["--adapter", "no such"]), &output, &["no GPU adapter", "no such"]);
     assert_refused(&run("attention", &["--variant", "fast"]), &output, &["--variant", "`fast`", "portable"]);
     assert_refused(&run("attention", &["--dtype", "f64"]), &output, &["--dtype", "`f64`", "f32 or f16"]);

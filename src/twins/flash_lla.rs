@@ -250,9 +250,12 @@ impl<'a> Row<'a> {
         let mut weights: Vec<f64> = attended.logits.iter().map(|logit| (logit - maximum).exp()).collect();
         let sum: f64 = weights.iter().sum();
         weights.iter_mut().for_each(|weight| *weight /= sum);
+        // From the first one on, so that the mean of equal vectors is exact and their covariance 0.
         let mean = |vectors: &[&[f64]]| {
-            let mut mean = vec![0.0; vectors[0].len()];
-            weights.iter().zip(vectors).for_each(|(weight, vector)| add_scaled(&mut mean, *weight, vector));
+            let mut mean = vectors[0].to_vec();
+            for (weight, vector) in weights.iter().zip(vectors) {
+                add_scaled(&mut mean, *weight, &difference(vector, vectors[0]));
+            }
             mean
         };
         let (mean_key, mean_value) = (mean(&attended.keys), mean(&attended.values));

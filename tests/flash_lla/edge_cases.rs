@@ -100,25 +100,39 @@ fn a_row_of_few_keys_without_a_ridge_is_singular_and_finite() {
     }
 }
 
-/// The covariance of equal keys is 0, that of two kinds of keys has rank 1, however many there are.
+/// The covariance of equal keys is 0, that of two kinds of keys has rank 1, however many there are. Without a ridge f32 can't solve
+/// the latter, and says so.
 #[test]
 fn equal_keys_end_finite_and_keep_constants() {
-    for (kinds, ridge) in [(1, 0.0), (1, 0.1), (2, 0.0), (2, 0.1)] {
+    for (kinds, ridge, ridge_floor) in
+        [(1, 0.0, 0.0), (1, 0.1, 0.0), (2, 0.1, 0.0), (2, 0.0, 1e-3), (2, 0.0, 1e-6), (2, 0.0, 0.0)]
+    {
         for (query_tokens, tokens) in [(20, 50), (1, 300)] {
-            let case = Case { query_heads: 1, ridge, ..Case::of(1, query_tokens, tokens) };
+            let case = Case { query_heads: 1, ridge, ridge_floor, ..Case::of(1, query_tokens, tokens) };
             let mut data = case.data();
             data.k = (0..tokens).flat_map(|s| data.k[s % kinds * 16..][..16].to_vec()).collect();
             let expected = case.twin(&data);
             let constant = Data { v: vec![0.75; data.v.len()], ..data.clone() };
+            let solvable = kinds == 1 || ridge > 0.0 || ridge_floor > 1e-4;
             for kind in variants() {
                 let what = format!("{case:?} of {kinds} keys by {kind}");
                 let found = case.run(&data, kind);
                 assert!(found.out.iter().all(|out| out.is_finite()), "{what}");
-                if kinds == 1 || ridge > 0.0 {
-                    assert_close(&what, &found.out, &expected.out, 1e-4);
+                let told =
+                    found.status.iter().all(|&status| (status & status::NOT_CONVERGED == 0) == solvable);
+                assert!(told, "{what}: {:?}", found.status);
+                if solvable {
+                    assert_close(
+                        &what,
+                        &found.out,
+                        &expected.out,
+                        if ridge_floor > 0.0 { 1e-2 } else { 1e-4 },
+                    );
                 }
-                let kept = case.run(&constant, kind).out;
-                assert_close(&format!("{what}: constants"), &kept, &vec![0.75; kept.len()], 1e-5);
+                if solvable || ridge_floor > 0.0 {
+                    let kept = case.run(&constant, kind).out;
+                    assert_close(&format!("{what}: constants"), &kept, &vec![0.75; kept.len()], 1e-5);
+                }
             }
         }
     }
@@ -199,7 +213,7 @@ fn a_nan_is_told_by_exactly_the_rows_that_see_it() {
                 let found = case.run(&data, kind);
                 case.compare(&found, &expected, kind, 1e-4);
                 let broken = found.status.iter().filter(|&&status| status == status::NON_FINITE).count();
-                assert_eq!(broken > 0, sees || query_tokens == 40, "{case:?} by {kind}, seen: {sees}");
+                assert_eq!(broken > 0, sees, "{case:?} by {kind}, seen: {sees}");
             }
         }
     }
