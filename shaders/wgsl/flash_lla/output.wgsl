@@ -30,7 +30,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
 
     for (var start = 0; start < key_end; start += 64) {
 #import flash_lla/tile_scores PAIR=1 operand=SOLUTION
-#import flash_lla/tile_factors
+#import flash_lla/tile_factors operand=SOLUTION
 #import flash_lla/tile_weights
 #import flash_lla/tile_accumulate tensor=value DIM={VALUE_DIM} sum=product
     }

@@ -16,9 +16,12 @@ fn starting_point(maximum: f32, sum: f32, trace: f32, residual: f32, seen: f32) 
         start.flags = NON_FINITE;
     } else if (residual > 0.0 && seen > 1.0) {
         start.flags = ACTIVE;
-        if (seen <= {HEAD_DIM}.0 && start.ridge < 1.0e-4 * variance) {
-            start.ridge = 1.0e-3 * variance;
-            start.flags |= SINGULAR;
+        if (start.ridge < 1.0e-4 * variance) {
+            if (seen <= {HEAD_DIM}.0) {
+                start.ridge = 1.0e-3 * variance;
+                start.flags |= SINGULAR;
+            }
+            start.flags |= ILL;
         }
     }
     return start;

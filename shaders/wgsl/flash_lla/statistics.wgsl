@@ -118,6 +118,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
             residual[{r}] += dot(gradient{r}, gradient{r});
             shift[{r}] += dot(own{r}, first_key);
             state[place + {r}u * STATE_QUADS + MEAN + quad] = mean{r};
+            state[place + {r}u * STATE_QUADS + GRADIENT + quad] = gradient{r};
             state[place + {r}u * STATE_QUADS + SOLUTION + quad] = vec4f(0.0);
             state[place + {r}u * STATE_QUADS + RESIDUAL + quad] = gradient{r};
             state[place + {r}u * STATE_QUADS + DIRECTION + quad] = gradient{r};
@@ -147,16 +148,18 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
 
     // 5. The ridge, where the row stands, and v̄.
     var active_rows = vec4f(0.0);
+    var ill_rows = 0.0;
 #for r in 0..4
     let start{r} = starting_point(maximum[{r}], sum[{r}], spread[{r}] * inverse[{r}] - mean_square[{r}], residual[{r}], seen[{r}]);
     let settled{r} = (start{r}.flags & (EMPTY | NON_FINITE)) != 0u;
     if (x == 0u) {
         let lse = (maximum[{r}] + log2(sum[{r}])) * LN_2 + params.scale * shift[{r}];
-        state[place + {r}u * STATE_QUADS + SCALARS] = vec4f(maximum[{r}], inverse[{r}], start{r}.ridge, params.rtol * params.rtol * residual[{r}]);
+        state[place + {r}u * STATE_QUADS + SCALARS] = vec4f(maximum[{r}], inverse[{r}], start{r}.ridge, residual[{r}]);
         state[place + {r}u * STATE_QUADS + SCALARS + 1u] = vec4f(residual[{r}], 0.0, f32(start{r}.flags), select(lse, EMPTY_LSE, settled{r}));
     }
     if (own_row + {r}u < rows) {
         active_rows[{r}] = f32(start{r}.flags & ACTIVE);
+        ill_rows += f32(start{r}.flags & ILL);
 #for c in 0..(VALUE_DIM+31)/32
         store(query{r} / {HEAD_DIM}u, x + {8*c}u, select(average{r}_{c} * inverse[{r}], vec4f(0.0), settled{r}));
 #endfor

@@ -75,6 +75,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
 
     // 4. Means, the first residual g = k̄ - q, the ridge, and where the row stands.
     var active_rows = false;
+    var ill_rows = false;
 #for r in 0..ROWS
 #for d in 0..(HEAD_DIM+3)/4
     state[place{r} + MEAN + {d}u] = mean{r}_{d};
@@ -93,6 +94,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
     let inverse{r} = select(0.0, 1.0 / sum{r}, sum{r} > 0.0);
     if (first_row + {8*r}u + lane < rows) {
         active_rows = active_rows || (flags{r} & ACTIVE) != 0u;
+        ill_rows = ill_rows || (flags{r} & ILL) != 0u;
 #for c in 0..(VALUE_DIM+3)/4
         store(element{r} / {HEAD_DIM}u, {c}u, select(average{r}_{c} * inverse{r}, vec4f(0.0), settled{r}));
 #endfor
@@ -124,6 +126,7 @@ fn begin(place: u32, element: u32, head: u32, maximum: f32, sum: f32, spread: f3
         square += dot(gradient, gradient);
         shift += dot(own, first_key);
         state[place + MEAN + quad] = mean;
+        state[place + GRADIENT + quad] = gradient;
         state[place + SOLUTION + quad] = vec4f(0.0);
         state[place + RESIDUAL + quad] = gradient;
         state[place + DIRECTION + quad] = gradient;
@@ -131,7 +134,7 @@ fn begin(place: u32, element: u32, head: u32, maximum: f32, sum: f32, spread: f3
     let start = starting_point(maximum, sum, spread * inverse - mean_square, square, seen);
     let settled = (start.flags & (EMPTY | NON_FINITE)) != 0u;
     let lse = (maximum + log2(sum)) * LN_2 + params.scale * shift;
-    state[place + SCALARS] = vec4f(maximum, inverse, start.ridge, params.rtol * params.rtol * square);
+    state[place + SCALARS] = vec4f(maximum, inverse, start.ridge, square);
     state[place + SCALARS + 1u] = vec4f(square, 0.0, f32(start.flags), select(lse, EMPTY_LSE, settled));
     return start.flags;
 }
