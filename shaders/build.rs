@@ -42,9 +42,9 @@ fn main() {
 }
 
 fn generate() -> Result<String, String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("wgsl");
+    let root = Path::new("wgsl"); // a build script runs in its package's folder
     let mut files = BTreeMap::new();
-    collect(&root, &root, &mut files).map_err(|e| format!("{}: {e}", root.display()))?;
+    collect(root, root, &mut files).map_err(|e| format!("{}: {e}", root.display()))?;
     let text = std::fs::read_to_string("permutations").map_err(|e| format!("permutations: {e}"))?;
     let kernels = permutations::parse(&text)?;
     let for_wasm = std::env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "wasm32");

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::kernels::Constants;
 use crate::kernels::attention::{Attention, AttentionConfig, AttentionInputs};
+use crate::kernels::flash_lla::{FlashLla, FlashLlaConfig, FlashLlaInputs, FlashLlaOutput};
 use crate::kernels::linear::{Linear, LinearConfig};
 use crate::schedule::{Cost, Plan, Schedule, no_progress};
 use crate::tensor::{Dtype, Tensor};
@@ -190,6 +191,30 @@ pub fn attention(gpu: &Gpu, case: AttentionCase, variant: Option<VariantKind>) -
     Ok(Prepared { plan, variant: operator.explain().kind, extra_bytes })
 }
 
+/// Local linear attention on random inputs of deviation 1, ready to be timed. Its output tells the iterations that the plan's
+/// runs executed; the plan's cost counts all that it may.
+pub fn flash_lla(
+    gpu: &Gpu,
+    case: AttentionCase,
+    config: FlashLlaConfig,
+) -> Result<(Prepared, FlashLlaOutput)> {
+    let AttentionCase { batch, query_tokens, tokens, query_heads, kv_heads, head_dim, dtype, .. } = case;
+    let operator = FlashLla::new(gpu, config)?;
+    let unit = |label, tokens, heads| {
+        let shape = [batch, tokens, heads, head_dim];
+        upload(gpu, label, &shape, dtype, noise_values(label, shape.iter().product(), 3.0_f32.sqrt()))
+    };
+    let q = unit("q", query_tokens, query_heads)?;
+    let k = unit("k", tokens, kv_heads)?;
+    let v = unit("v", tokens, kv_heads)?;
+    let mut schedule = Schedule::new(gpu);
+    let output = operator.record(&mut schedule, FlashLlaInputs::new(&q, &k, &v))?;
+    let plan = schedule.compile()?;
+    let results = [&output.out, &output.lse, &output.iterations, &output.status];
+    let extra_bytes = plan.report().bytes - results.iter().map(|tensor| tensor.padded_bytes()).sum::<u64>();
+    Ok((Prepared { plan, variant: operator.explain().kind, extra_bytes }, output))
+}
+
 /// y `[rows, outputs]` = x `[rows, inputs]` W on random inputs, ready to be timed.
 pub fn linear(
     gpu: &Gpu,
@@ -245,18 +270,29 @@ pub async fn bench(gpu: &Gpu, kernel: &str, samples: u32) -> Result<String> {
     Ok(record.to_string())
 }
 
-/// Values in -1..1 from a small generator: their distribution doesn't matter to a time.
+/// A tensor of values in -1..1: their distribution doesn't matter to the time of most kernels.
 fn noise(gpu: &Gpu, label: &str, shape: &[usize], dtype: Dtype) -> Result<Tensor> {
-    let mut state = 0x9e37_79b9_u32;
-    let mut next = || {
+    upload(gpu, label, shape, dtype, noise_values(label, shape.iter().product(), 1.0))
+}
+
+/// Values in -limit..limit from a small generator, the same every time for one label and others for another.
+fn noise_values(label: &str, count: usize, limit: f32) -> impl Iterator<Item = f32> {
+    let mut state = label.bytes().fold(0x9e37_79b9_u32, |state, byte| state.rotate_left(5) ^ byte as u32);
+    (0..count).map(move |_| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-    };
-    let count: usize = shape.iter().product();
+        ((state >> 8) as f32 / (1 << 23) as f32 - 1.0) * limit
+    })
+}
+
+fn upload(
+    gpu: &Gpu,
+    label: &str,
+    shape: &[usize],
+    dtype: Dtype,
+    values: impl Iterator<Item = f32>,
+) -> Result<Tensor> {
     if dtype == Dtype::F16 {
-        let data: Vec<f16> = (0..count).map(|_| f16::from_f32(next())).collect();
-        return Tensor::upload(gpu, label, shape, &data);
+        return Tensor::upload(gpu, label, shape, &values.map(f16::from_f32).collect::<Vec<_>>());
     }
-    let data: Vec<f32> = (0..count).map(|_| next()).collect();
-    Tensor::upload(gpu, label, shape, &data)
+    Tensor::upload(gpu, label, shape, &values.collect::<Vec<_>>())
 }

@@ -5,6 +5,7 @@ use crate::gpu::Gpu;
 use crate::kernels::attention::{Attention, AttentionConfig, AttentionInputs, PackedSequences};
 use crate::kernels::convert::record_cast;
 use crate::kernels::finite::check_finite;
+use crate::kernels::flash_lla::{FlashLla, FlashLlaConfig, FlashLlaInputs};
 use crate::kernels::linear::{Linear, LinearConfig};
 use crate::kernels::linear_types::{Activation, WeightLayout};
 use crate::kernels::norm::{Norm, NormConfig};
@@ -15,6 +16,7 @@ use crate::schedule::{Schedule, no_progress};
 use crate::tensor::{Dtype, Tensor};
 use crate::twins;
 use crate::twins::attention::{AttentionMask, AttentionShape};
+use crate::twins::flash_lla::LlaOptions;
 use crate::variant::VariantKind;
 
 /// One kernel's result.
@@ -41,6 +43,7 @@ pub async fn self_check(
         checker.attention(case).await?;
     }
     checker.packed_attention().await?;
+    checker.flash_lla().await?;
     checker.linear().await?;
     checker.norm().await?;
     checker.rope().await?;
@@ -234,6 +237,37 @@ impl<F: FnMut(&Check)> Checker<'_, F> {
             expected.extend(twins::attention::attention(q, k, v, &shape, &mask, None, scale).out);
         }
         self.compare("attention, packed sequences", &found, &expected, 2e-5);
+        Ok(())
+    }
+
+    async fn flash_lla(&mut self) -> Result<()> {
+        for (name, sizes) in [
+            ("local linear attention, causal, groups of 3", [1, 37, 53, 6, 2, 20, 12]),
+            ("local linear attention, decode", [1, 1, 517, 4, 2, 20, 12]),
+        ] {
+            let shape = shape(sizes);
+            let AttentionShape { query_tokens, tokens, query_heads, kv_heads, head_dim, value_dim, .. } =
+                shape;
+            let shapes = [
+                [1, query_tokens, query_heads, head_dim],
+                [1, tokens, kv_heads, head_dim],
+                [1, tokens, kv_heads, value_dim],
+            ];
+            let data = shapes.map(|shape| self.values(shape.iter().product()));
+            let q = self.upload("q", &shapes[0], &data[0])?;
+            let k = self.upload("k", &shapes[1], &data[1])?;
+            let v = self.upload("v", &shapes[2], &data[2])?;
+            let config =
+                FlashLlaConfig { causal: true, rtol: 1e-6, variant: self.variant, ..Default::default() };
+            let mut schedule = Schedule::new(self.gpu);
+            let inputs = FlashLlaInputs::new(&q, &k, &v);
+            let out = FlashLla::new(self.gpu, config)?.record(&mut schedule, inputs)?.out;
+            let found = self.run(schedule, &out).await?;
+            let [q, k, v] = data.map(doubles);
+            let options = LlaOptions { causal: true, ..Default::default() };
+            let expected = twins::flash_lla::flash_lla(&q, &k, &v, &shape, &options).out;
+            self.compare(name, &found, &expected, 2e-5);
+        }
         Ok(())
     }
 

@@ -273,6 +273,13 @@ impl Tensor {
     }
 
     fn check_limit(&self, gpu: &Gpu) -> Result<()> {
+        self.check_limit_or(
+            gpu,
+            if self.dtype == Dtype::F32 { "use dtype f16, or split the batch" } else { "split the batch" },
+        )
+    }
+
+    fn check_limit_or(&self, gpu: &Gpu, advice: &'static str) -> Result<()> {
         let allowed = gpu.limits().max_storage_buffer_binding_size.min(gpu.limits().max_buffer_size);
         if self.padded_bytes() <= allowed {
             return Ok(());
@@ -282,13 +289,14 @@ impl Tensor {
             limit: "maxStorageBufferBindingSize",
             needed: self.padded_bytes(),
             allowed,
-            advice: "use dtype f16, or split the batch",
+            advice,
         })
     }
 
-    /// [`Error::Limit`] where the adapter can't bind a tensor of this size.
+    /// [`Error::Limit`] where the adapter can't bind a planned tensor of this size. Operators plan f32, whatever their inputs
+    /// are stored in, so another dtype would not help.
     pub(crate) fn checked(self, gpu: &Gpu) -> Result<Tensor> {
-        self.check_limit(gpu)?;
+        self.check_limit_or(gpu, "split the batch or the tokens")?;
         Ok(self)
     }
 }

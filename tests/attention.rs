@@ -69,21 +69,11 @@ proptest! {
     }
 }
 
-/// Wide heads take other tiles.
+/// Wide heads take other tiles. The widest take a software adapter seconds to compile, so there are few cases.
 #[test]
 fn wide_heads_equal_the_twin() {
-    let gpu_builds: Vec<_> = variants().into_iter().filter(|kind| !kind.is_cpu()).collect();
     for (dim, sequence) in WIDE_HEADS {
-        wide_head(dim, sequence).check_in(&gpu_builds, TOLERANCE);
-    }
-}
-
-#[test]
-#[ignore = "a software adapter compiles for minutes"]
-fn wide_heads_equal_the_twin_in_software_builds() {
-    let cpu_builds: Vec<_> = variants().into_iter().filter(|kind| kind.is_cpu()).collect();
-    for (dim, sequence) in WIDE_HEADS {
-        wide_head(dim, sequence).check_in(&cpu_builds, TOLERANCE);
+        wide_head(dim, sequence).check(TOLERANCE);
     }
 }
 

@@ -5,6 +5,7 @@ mod common;
 use common::{gpu, upload, variants};
 use gristmill::kernels::attention::{Attention, AttentionConfig, AttentionInputs, PackedSequences};
 use gristmill::kernels::cache::KvCache;
+use gristmill::kernels::flash_lla::{FlashLla, FlashLlaConfig, FlashLlaInputs, LlaProbe, LlaProbeConfig};
 use gristmill::run::{RunOptions, run, run_twin};
 use gristmill::{Dtype, Error, Gpu, GpuOptions, Schedule, Tensor, VariantKind};
 use safetensors::{Dtype as FileDtype, tensor::TensorView};
@@ -56,6 +57,10 @@ fn attention() -> File {
     File::default().filled("q", &[1, 3, 4, 8]).filled("k", &[1, 5, 2, 8]).filled("v", &[1, 5, 2, 8])
 }
 
+fn flash_lla() -> File {
+    attention().raw("mask", FileDtype::U8, &[3, 5], vec![1; 15]).filled("key_bias", &[1, 5])
+}
+
 fn sqa_layer() -> File {
     File::default()
         .filled("x", &[1, 3, 8])
@@ -96,7 +101,8 @@ fn plain() -> RunOptions {
 
 #[test]
 fn the_files_that_are_spoiled_below_run() {
-    for (kernel, file) in [("attention", attention()), ("sqa_layer", sqa_layer())] {
+    for (kernel, file) in [("attention", attention()), ("flash_lla", flash_lla()), ("sqa_layer", sqa_layer())]
+    {
         pollster::block_on(run(gpu(), kernel, &file.bytes(), &plain())).unwrap();
         run_twin(kernel, &file.bytes(), &plain()).unwrap();
     }
@@ -251,6 +257,84 @@ fn unknown_kernels_and_variants_list_the_known_ones() {
     let error = pollster::block_on(Gpu::request(options)).unwrap_err();
     assert!(matches!(error, Error::NoAdapter { .. }), "{error:?}");
     assert!(error.to_string().contains("`no such adapter`; found: "), "{error}");
+}
+
+#[test]
+fn local_linear_attention_names_what_does_not_fit() {
+    let refuse =
+        |file: File, options: RunOptions, words: &[&str]| refused("flash_lla", &file, options, words);
+    let file = flash_lla;
+    for (file, words) in [
+        (file().filled("k", &[1, 5, 2, 6]), ["`k`", "6", "8"]),
+        (file().filled("q", &[1, 3, 3, 8]), ["`q`", "3 heads", "multiple of the 2 heads"]),
+        (file().filled("v", &[1, 4, 2, 8]), ["`v`", "[1, 4, 2, 8]", "[1, 5, 2, "]),
+        (file().filled("q", &[3, 4, 8]), ["`q`", "[3, 4, 8]", "expected ["]),
+        (
+            file().filled("q", &[1, 3, 4, 129]).filled("k", &[1, 5, 2, 129]),
+            ["`q`", "head dim 129", "1 to 128"],
+        ),
+        (file().filled("v", &[1, 5, 2, 256]), ["`v`", "head dim 256", "1 to 128"]),
+        (file().raw("mask", FileDtype::U8, &[5, 3], vec![1; 15]), ["`mask`", "[5, 3]", "[3, 5]"]),
+        (file().raw("mask", FileDtype::U8, &[1, 5], vec![1; 5]), ["`mask`", "[1, 5]", "[3, 5]"]),
+        (file().raw("mask", FileDtype::U8, &[3, 5], vec![3; 15]), ["`mask`", "3 at index 0", "0 or 1"]),
+        (file().filled("mask", &[3, 5]), ["`mask`", "floats", "U8"]),
+        (file().filled("key_bias", &[5]), ["`key_bias`", "[5]", "[1, 5]"]),
+        (file().floats("v", &[1, 5, 2, 8], &[f32::NAN; 80]), ["`v`", "not finite", "index 0"]),
+        (file().without("k"), ["`k`", "missing", "key_bias, mask, q, v"]),
+    ] {
+        refuse(file, plain(), &words);
+    }
+    for (pair, words) in [
+        ("ridge=-0.1", ["`ridge`", "-0.1", "at least 0"]),
+        ("ridge=1e300", ["`ridge`", "inf", "a finite number"]),
+        ("ridge_floor=-1", ["`ridge_floor`", "-1", "at least 0"]),
+        ("rtol=-1e-3", ["`rtol`", "-0.001", "at least 0"]),
+        ("rtol=small", ["`rtol`", "small", "a finite number"]),
+        ("max_iters=5000", ["`max_iters`", "5000", "0 to 1024"]),
+        ("max_iters=-1", ["`max_iters`", "-1", "an integer, at least 0"]),
+        ("max_iters=2.5", ["`max_iters`", "2.5", "an integer, at least 0"]),
+        ("scale=1e300", ["`scale`", "inf", "a finite number"]),
+        ("q_offset=1000000000", ["`q_offset`", "1000000000", "2^29"]),
+        ("lambda=1", ["`lambda`", "unknown key", "ridge, ridge_floor, rtol, max_iters"]),
+        ("causal=2", ["`causal`", "2", "true, false, 1 or 0"]),
+    ] {
+        refuse(file(), set(&[pair]), &words);
+    }
+}
+
+#[test]
+fn local_linear_attention_checks_its_configuration_and_inputs() {
+    let text = |config: FlashLlaConfig| FlashLla::new(gpu(), config).unwrap_err().to_string();
+    let error = text(FlashLlaConfig { ridge: f32::NAN, ..Default::default() });
+    assert_eq!(error, "flash_lla: `ridge` = NaN; expected a finite number, at least 0");
+    let error = text(FlashLlaConfig { max_iters: 5000, ..Default::default() });
+    assert_eq!(error, "flash_lla: `max_iters` = 5000; expected 0 to 1024");
+    let probe = |config: LlaProbeConfig| LlaProbe::new(gpu(), config).unwrap_err().to_string();
+    let error = probe(LlaProbeConfig { scale: Some(f32::INFINITY), ..Default::default() });
+    assert_eq!(error, "lla_probe: `scale` = inf; expected a finite number");
+
+    let rows = upload("rows", &[1, 40, 2, 4], &[0.0; 320]);
+    let words =
+        |shape: &[usize]| Tensor::upload(gpu(), "words", shape, &vec![0u32; shape.iter().product()]).unwrap();
+    let (mask, packed_wrong, lengths) = (words(&[40, 2]), words(&[40, 40]), words(&[1]));
+    let refused = |inputs: FlashLlaInputs<'_>| {
+        let operator = FlashLla::new(gpu(), FlashLlaConfig::default()).unwrap();
+        operator.record(&mut Schedule::new(gpu()), inputs).unwrap_err().to_string()
+    };
+    let plain = FlashLlaInputs::new(&rows, &rows, &rows);
+    let error = refused(FlashLlaInputs { mask: Some(&mask), lengths: Some(&lengths), ..plain });
+    assert_eq!(error, "flash_lla: `lengths` = given; expected none beside a mask");
+    let error = refused(FlashLlaInputs { mask: Some(&packed_wrong), ..plain });
+    assert_eq!(error, "flash_lla: tensor `mask` has shape [40, 40]; expected [40, 2]");
+    let error = refused(FlashLlaInputs { mask: Some(&rows), ..plain });
+    assert_eq!(error, "flash_lla: tensor `mask` is f32; expected u32");
+    let error = refused(FlashLlaInputs { lengths: Some(&mask), ..plain });
+    assert_eq!(error, "flash_lla: tensor `lengths` has shape [40, 2]; expected [1]");
+
+    let operator = LlaProbe::new(gpu(), LlaProbeConfig::default()).unwrap();
+    let short = upload("beta", &[1, 40, 2, 3], &[0.0; 240]);
+    let error = operator.record(&mut Schedule::new(gpu()), plain, &short).unwrap_err().to_string();
+    assert_eq!(error, "lla_probe: tensor `beta` has shape [1, 40, 2, 3]; expected [1, 40, 2, 4]");
 }
 
 /// An output of 137 MiB from inputs of half a MiB, on a device with the limits that every WebGPU adapter has.

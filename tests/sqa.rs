@@ -7,8 +7,10 @@ mod sqa_case;
 use common::{Random, assert_close, doubles, gpu, read, upload, variants};
 use gristmill::kernels::attention::{Attention, AttentionConfig, AttentionInputs};
 use gristmill::kernels::cache::KvCache;
+use gristmill::kernels::linear_types::{Activation, WeightLayout::InOut};
 use gristmill::models::sqa::{SqaConfig, SqaDecoder};
 use gristmill::models::sqa_presets::SqaPreset;
+use gristmill::twins::linear::linear;
 use gristmill::{Dtype, Error, Schedule, no_progress};
 use sqa_case::{Layer, take_heads};
 
@@ -244,8 +246,18 @@ fn a_long_window_equals_none_and_a_window_of_one_gives_the_own_value() {
         let expected = dense.run(&x, BATCH, kind);
         assert_eq!(window(TOKENS).run(&x, BATCH, kind).out, expected.out, "by {kind}");
         let own = take_heads(&expected.v, 2, 10, &[0, 0, 1, 1]);
-        let found = window(1).run(&x, BATCH, kind).heads;
-        assert_close(&format!("window 1 by {kind}"), &found, &doubles(&own), ROUNDING);
+        let found = window(1).run(&x, BATCH, kind);
+        assert_close(&format!("heads of window 1 by {kind}"), &found.heads, &doubles(&own), ROUNDING);
+        let projected = linear(
+            &doubles(&own),
+            &doubles(&dense.wo),
+            Some(&doubles(&dense.bo)),
+            40,
+            40,
+            InOut,
+            Activation::None,
+        );
+        assert_close(&format!("out of window 1 by {kind}"), &found.out, &projected, TOLERANCE);
     }
 }
 
@@ -254,12 +266,17 @@ fn a_long_window_equals_none_and_a_window_of_one_gives_the_own_value() {
 fn equal_values_come_back_and_keys_of_zero_give_the_mean() {
     let layer = Layer::new(full(), 31);
     let blind = Layer { wk: vec![0.0; layer.wk.len()], ..layer.clone() };
-    let one = layer.x(1, 1);
     let x = layer.x(1, TOKENS);
+    // Values that read element 0 of a token alone, which is 1 in all of them; queries and keys read what differs.
+    let mut constant = layer.clone();
+    constant.wv[20..].fill(0.0);
+    let mut marked = x.clone();
+    marked.iter_mut().step_by(40).for_each(|element| *element = 1.0);
     for kind in variants() {
-        let same = layer.run(&one.repeat(TOKENS), 1, kind);
-        let values = take_heads(&same.v, 2, 10, &[0, 0, 1, 1]);
-        assert_close(&format!("equal tokens by {kind}"), &same.heads, &doubles(&values), ROUNDING);
+        let same = constant.run(&marked, 1, kind);
+        assert_ne!(same.q[..40], same.q[40..80], "the scores differ");
+        let values = take_heads(&constant.wv[..20], 2, 10, &[0, 0, 1, 1]).repeat(TOKENS);
+        assert_close(&format!("equal values by {kind}"), &same.heads, &doubles(&values), ROUNDING);
         let found = blind.run(&x, 1, kind);
         let mean =
             |c: usize| found.v.iter().skip(c).step_by(20).map(|v| *v as f64).sum::<f64>() / TOKENS as f64;

@@ -12,6 +12,10 @@ const EXAMPLES = {
     { q: random(1, 256, 8, 64), k: random(1, 256, 2, 64), v: random(1, 256, 2, 64) },
     { config: '{"causal": true}' },
   ),
+  flash_lla: () => encode(
+    { q: random(1, 128, 4, 32), k: random(1, 128, 2, 32), v: random(1, 128, 2, 32) },
+    { config: '{"causal": true, "rtol": 1e-3}' },
+  ),
   sqa_layer: () => encode(
     { x: random(1, 256, 128), Wq: random(128, 64), Wk: random(128, 32), Wv: random(128, 32), Wo: random(64, 128) },
     { config: '{"heads": 8, "query_heads": 4, "kv_heads": 2, "head_dim": 16, "causal": true, "rope": true}' },

@@ -10,6 +10,7 @@ mod report;
 mod run;
 
 use anyhow::Result;
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use gristmill::{Gpu, GpuOptions, VariantKind};
 use std::process::ExitCode;
@@ -78,7 +79,20 @@ fn main() -> ExitCode {
         // SAFETY: nothing else runs yet that could read the environment.
         unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
     }
-    let result = match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and version, also the help that a bare `gristmill` gives, have many lines on purpose.
+        Err(error)
+            if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand =>
+        {
+            error.exit()
+        }
+        Err(error) => {
+            eprintln!("{}", one_line(&error.to_string()));
+            return ExitCode::from(2);
+        }
+    };
+    let result = match cli.command {
         Command::Info(args) => info::info(&args),
         Command::Run(args) => run::run(&args),
         Command::Bench(args) => bench::bench(&args),
@@ -93,6 +107,18 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// What clap says of a wrong command line, without its usage text: like every error, one line.
+fn one_line(message: &str) -> String {
+    let lines = message.lines().map(str::trim).filter(|line| !line.is_empty());
+    let lines =
+        lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
+    lines.fold(String::new(), |text, line| match line {
+        _ if text.is_empty() => line.into(),
+        _ if line.starts_with("tip:") => text + "; " + line,
+        _ => text + " " + line,
+    })
 }
 
 fn check(args: &AdapterArgs) -> Result<()> {

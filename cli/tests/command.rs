@@ -42,6 +42,16 @@ fn gristmill(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_gristmill")).args(args).output().unwrap()
 }
 
+/// The command on a machine without any Vulkan driver.
+fn without_adapter(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_gristmill"))
+        .args(args)
+        .env("VK_DRIVER_FILES", "/nonexistent/icd.json")
+        .env("VK_ICD_FILENAMES", "/nonexistent/icd.json")
+        .output()
+        .unwrap()
+}
+
 /// Fails with code 2, says one line that holds every word, and leaves no output file.
 #[track_caller]
 fn assert_refused(result: &Output, output: &str, words: &[&str]) {
@@ -84,7 +94,7 @@ fn runs_a_golden_file_on_the_gpu_and_by_the_twin() {
 fn lists_every_kernel_with_its_contract() {
     let result = gristmill(&["run", "--list"]);
     let text = String::from_utf8_lossy(&result.stdout).into_owned();
-    for word in ["attention:", "sqa_layer:", "key_bias", "q_offset", "query_heads", "T - Tq"] {
+    for word in ["attention:", "flash_lla:", "sqa_layer:", "key_bias", "q_offset", "query_heads", "T - Tq"] {
         assert!(text.contains(word), "{word}: {text}");
     }
 }
@@ -125,6 +135,17 @@ fn refuses_bad_tensors() {
     );
     assert_refused(&run(&nan), &output, &["`k`", "not finite", "index 0"]);
 
+    // 16 MiB of queries whose output of 4 GiB no Vulkan driver can bind.
+    let large = folder.write(
+        "large.safetensors",
+        &[("q", &[1, 1 << 22, 1, 1], 1.0), ("k", &[1, 1, 1, 1], 1.0), ("v", &[1, 1, 1, 256], 1.0)],
+    );
+    assert_refused(
+        &run(&large),
+        &output,
+        &["attention out", "maxStorageBufferBindingSize", "split the batch"],
+    );
+
     let missing = folder.write("missing.safetensors", &[("q", &[1, 8, 2, 16], 1.0)]);
     assert_refused(&run(&missing), &output, &["`k`", "missing"]);
 
@@ -145,21 +166,26 @@ fn refuses_bad_settings() {
     assert_refused(&run("attention", &["--set", "widnow=3"]), &output, &["`widnow`", "causal", "window"]);
     assert_refused(&run("attention", &["--set", "causal=2"]), &output, &["`causal` = 2", "true"]);
     assert_refused(&run("attention", &["--set", "causal"]), &output, &["key=value"]);
-    assert_refused(&run("atention", &[]), &output, &["`atention`", "attention, sqa_layer"]);
+    assert_refused(&run("atention", &[]), &output, &["`atention`", "attention, flash_lla, sqa_layer"]);
     assert_refused(&run("attention", &["--adapter", "no such"]), &output, &["no GPU adapter", "no such"]);
+    assert_refused(&run("attention", &["--variant", "fast"]), &output, &["--variant", "`fast`", "portable"]);
+    assert_refused(&run("attention", &["--dtype", "f64"]), &output, &["--dtype", "`f64`", "f32 or f16"]);
+    assert_refused(&run("attention", &["--sett", "causal=1"]), &output, &["'--sett'", "'--set'"]);
+    assert_refused(&gristmill(&["run", "attention"]), &output, &["--input <FILE>", "--output <FILE>"]);
+    assert_refused(&gristmill(&["bench", "linear", "--samples", "0"]), &output, &["--samples", "0", "1"]);
 }
 
 #[test]
 fn says_what_to_do_without_any_adapter() {
     let folder = Folder::new("adapter");
     let output = folder.path("out.safetensors");
-    let result = Command::new(env!("CARGO_BIN_EXE_gristmill"))
-        .args(["run", "attention", "--input", GOLDEN, "--output", &output])
-        .env("VK_DRIVER_FILES", "/nonexistent/icd.json")
-        .env("VK_ICD_FILENAMES", "/nonexistent/icd.json")
-        .output()
-        .unwrap();
-    assert_refused(&result, &output, &["no GPU adapter", "mesa-vulkan-drivers"]);
+    let words = ["no GPU adapter", "mesa-vulkan-drivers"];
+    let run = without_adapter(&["run", "attention", "--input", GOLDEN, "--output", &output]);
+    assert_refused(&run, &output, &words);
+    assert_refused(&without_adapter(&["demo", "--output", &output]), &output, &words);
+    for command in ["info", "bench", "check"] {
+        assert_refused(&without_adapter(&[command]), &output, &words);
+    }
 }
 
 #[test]

@@ -99,10 +99,27 @@ pub struct BundleEntry {
     pub permutation: &'static str,
     /// WGSL for browsers and Tint (with the `enable` line where it needs one).
     pub wgsl: String,
-    /// Name, workgroup size, bindings, workgroup memory, features, limits and dispatch formula as JSON.
+    /// Bindings, workgroup size (whose product is the invocations it needs), and whether it needs the feature `subgroups`.
+    pub interface: Interface,
+    /// Bytes of workgroup memory.
+    pub workgroup_bytes: u32,
+    /// How many workgroups a dispatch has, in words of the kernel's parameters.
+    pub dispatch: &'static str,
+    /// All of the metadata as JSON: name, constants, workgroup size, bindings, workgroup memory, features, limits, dispatch.
     pub metadata_json: String,
-    /// Whether it needs the feature `subgroups`.
-    pub subgroup: bool,
+}
+
+impl BundleEntry {
+    /// Storage buffers it binds, of which WebGPU guarantees 8.
+    pub fn storage_buffers(&self) -> usize {
+        storage_buffers(&self.interface)
+    }
+}
+
+fn storage_buffers(interface: &Interface) -> usize {
+    let is_storage =
+        |kind: &BindingKind| matches!(kind, BindingKind::StorageRead | BindingKind::StorageReadWrite);
+    interface.bindings.iter().filter(|binding| is_storage(&binding.kind)).count()
 }
 
 /// Every permutation that the build has validated with naga and linted. A build for wasm has none: see build.rs.
@@ -116,9 +133,11 @@ pub fn bundle() -> impl Iterator<Item = BundleEntry> {
         BundleEntry {
             kernel: checked.kernel,
             permutation: checked.permutation,
+            workgroup_bytes: checked.workgroup_bytes,
+            dispatch: &kernel.dispatch,
             metadata_json: metadata_json(checked, kernel, &defines, &shader.interface),
-            subgroup: shader.interface.subgroup,
             wgsl: format!("{}{}", enable_line(&shader.interface), shader.wgsl),
+            interface: shader.interface,
         }
     })
 }
@@ -141,11 +160,7 @@ fn metadata_json(
         let Binding { index, name, ty, .. } = binding;
         format!("    {{ \"binding\": {index}, \"name\": \"{name}\", \"type\": \"{ty}\", \"access\": \"{access}\" }}")
     });
-    let storage = interface
-        .bindings
-        .iter()
-        .filter(|b| matches!(b.kind, BindingKind::StorageRead | BindingKind::StorageReadWrite))
-        .count();
+    let storage = storage_buffers(interface);
     let constants = defines.iter().map(|(name, value)| format!("\"{name}\": \"{value}\""));
     let [x, y, z] = interface.workgroup_size;
     format!(

@@ -95,8 +95,9 @@ fn the_enable_line_stands_where_subgroups_are_used() {
         let without = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
         let needs_them = Validator::new(ValidationFlags::all(), without).validate(&module).is_err();
         assert_eq!(enabled, needs_them, "{place}");
-        assert_eq!(enabled, entry.subgroup, "{place}");
-        assert_eq!(entry.permutation.contains("subgroup"), entry.subgroup, "{place}: named for what it is");
+        let subgroup = entry.interface.subgroup;
+        assert_eq!(enabled, subgroup, "{place}");
+        assert_eq!(entry.permutation.contains("subgroup"), subgroup, "{place}: named for what it is");
         with_subgroups += enabled as u32;
     }
     assert!(with_subgroups >= 5, "{with_subgroups} permutations with subgroups");
@@ -126,6 +127,11 @@ fn the_metadata_matches_the_kernels() {
         let bytes = check(&shader.wgsl).unwrap_or_else(|error| panic!("{place}: {error}"));
         assert_eq!(json["workgroup_bytes"], bytes, "{place}");
         same_interface(&place, &json, &shader.interface);
+
+        // A Rust host reads the same without JSON.
+        assert_eq!(entry.interface, shader.interface, "{place}");
+        assert_eq!((entry.workgroup_bytes, entry.dispatch), (bytes, dispatch), "{place}");
+        assert_eq!(json["limits"]["maxStorageBuffersPerShaderStage"], entry.storage_buffers(), "{place}");
     }
 }
 

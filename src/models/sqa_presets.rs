@@ -162,6 +162,11 @@ impl PaperTime {
         Some(self.seconds[column])
     }
 
+    /// How many times faster than MHA a preset is; none where the paper has no such column.
+    pub fn speedup(&self, preset: SqaPreset) -> Option<f64> {
+        Some(self.seconds(SqaPreset::Mha)? / self.seconds(preset)?)
+    }
+
     /// How many times faster than MHA each of [`PAPER_COLUMNS`] is.
     pub fn speedups(&self) -> [f64; 7] {
         let [.., mha] = self.seconds;
@@ -228,6 +233,8 @@ mod tests {
         }
         assert_eq!(PAPER_TIMES[4].seconds(SqaPreset::Sqa), Some(1.4116));
         assert_eq!(PAPER_TIMES[4].seconds(SqaPreset::Lsqa), None);
+        assert_eq!(PAPER_TIMES[4].speedup(SqaPreset::Lsqa), None);
+        assert_eq!(PAPER_TIMES[4].speedup(SqaPreset::Sqa), Some(PAPER_TIMES[4].speedups()[1]));
     }
 
     /// time = a + b · query heads, fitted from xSQA and GQA, predicts SQA in every row; the largest

@@ -74,6 +74,11 @@ impl Config {
         self.get(key, "a positive integer", |value| value.as_u64().filter(|n| *n > 0).map(|n| n as usize))
     }
 
+    /// An integer, at least 0.
+    pub fn whole(&self, key: &str) -> Result<Option<usize>> {
+        self.get(key, "an integer, at least 0", |value| value.as_u64().map(|n| n as usize))
+    }
+
     /// A window: `None` where it is missing, null or -1.
     pub fn window(&self, key: &str) -> Result<Option<usize>> {
         let read = |value: &Value| match value.as_i64()? {

@@ -184,10 +184,18 @@ impl Outputs {
         self.float(name, shape, &floats);
     }
 
-    /// Reads a tensor back from the GPU and adds it.
+    /// Adds a tensor of U32.
+    pub fn unsigned(&mut self, name: &str, shape: &[usize], data: &[u32]) {
+        let bytes = data.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.tensors.push((name.into(), FileDtype::U32, shape.to_vec(), bytes));
+    }
+
+    /// Reads a tensor of F32 or U32 back from the GPU and adds it.
     pub(super) async fn read(&mut self, gpu: &Gpu, name: &str, tensor: &Tensor) -> Result<()> {
-        let data = tensor.read::<f32>(gpu).await?;
-        self.float(name, tensor.shape(), &data);
+        match tensor.dtype() {
+            Dtype::U32 => self.unsigned(name, tensor.shape(), &tensor.read::<u32>(gpu).await?),
+            _ => self.float(name, tensor.shape(), &tensor.read::<f32>(gpu).await?),
+        }
         Ok(())
     }
 

@@ -35,7 +35,7 @@ impl AttentionShape {
         (out_head % self.query_heads, out_head / (self.out_heads() / self.kv_heads))
     }
 
-    fn check(&self, query: &[f64], key: &[f64], value: &[f64]) {
+    pub(super) fn check(&self, query: &[f64], key: &[f64], value: &[f64]) {
         let (larger, smaller) = (self.out_heads(), self.query_heads.min(self.kv_heads));
         assert!(
             smaller > 0 && larger.is_multiple_of(smaller),
@@ -221,7 +221,7 @@ fn scaled(range: &Range<usize>, width: usize) -> Range<usize> {
     range.start * width..range.end * width
 }
 
-fn vector(tensor: &[f64], index: usize, width: usize) -> &[f64] {
+pub(super) fn vector(tensor: &[f64], index: usize, width: usize) -> &[f64] {
     &tensor[index * width..(index + 1) * width]
 }
 

@@ -7,11 +7,13 @@
 //! panics on a slice of the wrong length.
 
 pub mod attention;
+pub mod flash_lla;
 pub mod linear;
 pub mod non_local_means;
 pub mod norm;
 pub mod rope;
 pub mod sqa;
+mod symmetric;
 
 /// Uniform noise in [-1, 1), the same for the same seed (splitmix64).
 #[cfg(test)]

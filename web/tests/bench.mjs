@@ -10,7 +10,8 @@ await withPage(async (page) => {
   console.log(`adapter: ${[adapter.name, adapter.driver, adapter.type].filter(Boolean).join(", ")}`);
   for (const kernel of ["attention", "linear"]) {
     const text = await page.evaluate(async ([kernel, repeat]) => (await import("/gristmill.js")).bench(kernel, repeat), [kernel, REPEAT]);
-    const { milliseconds, gflops, variant, shape } = JSON.parse(text);
-    console.log(`${kernel.padEnd(10)} ${milliseconds.toFixed(1).padStart(8)} ms ${gflops.toFixed(2).padStart(8)} GFLOP/s  ${variant}  ${shape ?? ""}`);
+    const { milliseconds, gflops, peak_gflops, variant, shape } = JSON.parse(text);
+    const share = `${(100 * gflops / peak_gflops).toFixed(0)} % of ${peak_gflops.toFixed(1)}`;
+    console.log(`${kernel.padEnd(10)} ${milliseconds.toFixed(1).padStart(8)} ms ${gflops.toFixed(2).padStart(8)} GFLOP/s (${share})  ${variant}  ${shape}`);
   }
 });

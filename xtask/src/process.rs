@@ -3,10 +3,17 @@
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 
-/// The root of the workspace.
+/// The root of the workspace. Where two checkouts share a build directory, the one that this was compiled in may be the other:
+/// cargo says which one runs it.
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace")
+    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let package =
+            std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        PathBuf::from(package).parent().expect("xtask lies in the workspace").into()
+    });
+    &ROOT
 }
 
 /// Where cargo builds.

@@ -182,6 +182,8 @@ fn install(packages: &[&str], reason: &str) -> Result<()> {
     if let Err(error) = process::run(apt().args(["update", "-qq"])) {
         println!("setup: {error}");
     }
-    process::run(apt().args(["install", "-y", "-qq", "--no-install-recommends"]).args(packages))
+    // Another installation may hold dpkg's lock, as the daily one of Ubuntu does.
+    let wait = ["-o", "DPkg::Lock::Timeout=300"];
+    process::run(apt().args(wait).args(["install", "-y", "-qq", "--no-install-recommends"]).args(packages))
         .with_context(by_hand)
 }

@@ -109,7 +109,32 @@ pub fn plot(records: &[BenchRecord]) -> BarChart {
     BarChart {
         title: "Share of the adapter's measured peak".into(),
         value_label: "percent".into(),
-        labels: records.iter().map(|r| format!("{} {}", r.kernel, r.shape_text())).collect(),
+        labels: records.iter().map(|record| label(record, records)).collect(),
         series: vec![("share".into(), records.iter().map(|r| 100.0 * r.peak_share).collect())],
+    }
+}
+
+/// The kernel with what tells the record from the kernel's others.
+fn label(record: &BenchRecord, all: &[BenchRecord]) -> String {
+    let others = || all.iter().filter(|other| other.kernel == record.kernel);
+    let mut telling = record.clone();
+    telling.shape.retain(|key, value| others().any(|other| other.shape.get(key) != Some(&*value)));
+    format!("{} {}", record.kernel, telling.shape_text()).trim_end().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_says_what_differs() {
+        let record = |kernel: &str, tokens: usize| BenchRecord {
+            kernel: kernel.into(),
+            shape: [("head_dim".to_string(), json!(64)), ("tokens".to_string(), json!(tokens))].into(),
+            ..Default::default()
+        };
+        let records = [record("attention", 512), record("attention", 1024), record("decode", 8192)];
+        let labels: Vec<_> = records.iter().map(|one| label(one, &records)).collect();
+        assert_eq!(labels, ["attention tokens=512", "attention tokens=1024", "decode"]);
     }
 }

@@ -1,5 +1,6 @@
 //! `gristmill bench`: kernels against a baseline and the adapter's own peaks, all in one run.
 
+pub mod flash_lla;
 mod kernels;
 pub mod sqa;
 
@@ -7,27 +8,28 @@ use crate::AdapterArgs;
 use crate::record::{BenchRecord, table, write_json};
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 use gristmill::measure::{Measured, Peaks, Prepared, measure, peaks};
 use gristmill::{Dtype, Gpu, VariantKind};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub struct BenchArgs {
-    /// attention, decode, linear or sqa; all of them without it
+    /// attention, decode, flash_lla, linear or sqa; all of them without it
     kernel: Option<String>,
     /// Change a key of every shape, such as tokens=4096, head_dim=128, dtype=f16, causal=true
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Timed samples of each case; the median counts
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     samples: usize,
     /// Write the records as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write a plot of speedups (sqa) or rates (others)
+    /// Write a plot: time against query heads (sqa), shares of the adapter's peak (others)
     #[arg(long, value_name = "FILE.png")]
     plot: Option<PathBuf>,
     #[command(flatten)]
@@ -49,21 +51,62 @@ struct Benchmark {
     name: &'static str,
     keys: &'static [&'static str],
     run: fn(&Bench) -> Result<Vec<BenchRecord>>,
+    /// What is said below the table of records.
+    summary: fn(&Bench, &[BenchRecord]) -> Result<String>,
+    plot: fn(&[BenchRecord], &Path) -> Result<()>,
 }
+
+const NO_SUMMARY: fn(&Bench, &[BenchRecord]) -> Result<String> = |_, _| Ok(String::new());
+
+const SHARE_PLOT: fn(&[BenchRecord], &Path) -> Result<()> = |records, path| kernels::plot(records).save(path);
 
 const BENCHMARKS: &[Benchmark] = &[
     Benchmark {
         name: "attention",
         keys: &["batch", "tokens", "query_heads", "kv_heads", "head_dim", "causal", "dtype"],
         run: kernels::attention,
+        summary: NO_SUMMARY,
+        plot: SHARE_PLOT,
     },
     Benchmark {
         name: "decode",
         keys: &["batch", "tokens", "query_heads", "kv_heads", "head_dim", "dtype"],
         run: kernels::decode,
+        summary: NO_SUMMARY,
+        plot: SHARE_PLOT,
     },
-    Benchmark { name: "linear", keys: &["rows", "inputs", "outputs", "dtype"], run: kernels::linear },
-    Benchmark { name: "sqa", keys: &["tokens", "heads", "head_dim", "causal", "dtype"], run: sqa::sqa },
+    Benchmark {
+        name: "flash_lla",
+        keys: &[
+            "batch",
+            "tokens",
+            "query_heads",
+            "kv_heads",
+            "head_dim",
+            "causal",
+            "ridge",
+            "rtol",
+            "max_iters",
+            "dtype",
+        ],
+        run: flash_lla::flash_lla,
+        summary: flash_lla::summary,
+        plot: |records, path| flash_lla::plot(records).save(path),
+    },
+    Benchmark {
+        name: "linear",
+        keys: &["rows", "inputs", "outputs", "dtype"],
+        run: kernels::linear,
+        summary: NO_SUMMARY,
+        plot: SHARE_PLOT,
+    },
+    Benchmark {
+        name: "sqa",
+        keys: &["tokens", "heads", "head_dim", "causal", "dtype"],
+        run: sqa::sqa,
+        summary: |_, records| Ok(sqa::summary(records)),
+        plot: |records, path| sqa::plot(records).save(path),
+    },
 ];
 
 /// Runs one benchmark or all of them.
@@ -84,14 +127,10 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
     }
     let bench = Bench::start(args.adapter.gpu()?, args.samples, args.adapter.variant, settings)?;
     let mut records = Vec::new();
-    for benchmark in chosen {
+    for benchmark in &chosen {
         let some = (benchmark.run)(&bench)?;
-        bench.progress.suspend(|| {
-            println!("\n{}\n{}", benchmark.name, table(&some));
-            if benchmark.name == "sqa" {
-                println!("{}", sqa::summary(&some));
-            }
-        });
+        let summary = (benchmark.summary)(&bench, &some)?;
+        bench.progress.suspend(|| println!("\n{}\n{}\n{summary}", benchmark.name, table(&some)));
         records.extend(some);
     }
     bench.finish();
@@ -100,8 +139,8 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
         write_json(path, &records)?;
     }
     if let Some(path) = &args.plot {
-        let only_sqa = args.kernel.as_deref() == Some("sqa");
-        if only_sqa { sqa::plot(&records).save(path)? } else { kernels::plot(&records).save(path)? }
+        let plot = if let [one] = chosen.as_slice() { one.plot } else { SHARE_PLOT };
+        plot(&records, path)?;
     }
     Ok(())
 }
@@ -192,6 +231,22 @@ impl Settings {
     /// A count that replaces a list of defaults.
     pub fn counts(&self, key: &str, defaults: &[usize]) -> Result<Vec<usize>> {
         if self.0.contains_key(key) { Ok(vec![self.count(key, 0)?]) } else { Ok(defaults.to_vec()) }
+    }
+
+    /// A finite number, at least 0, or the default.
+    pub fn number(&self, key: &str, default: f32) -> Result<f32> {
+        match self.0.get(key) {
+            None => Ok(default),
+            Some(text) => match text.parse::<f32>() {
+                Ok(value) if value >= 0.0 && value.is_finite() => Ok(value),
+                _ => bail!("--set {key}: `{text}`; expected a finite number, at least 0"),
+            },
+        }
+    }
+
+    /// A number that replaces a list of defaults.
+    pub fn numbers(&self, key: &str, defaults: &[f32]) -> Result<Vec<f32>> {
+        if self.0.contains_key(key) { Ok(vec![self.number(key, 0.0)?]) } else { Ok(defaults.to_vec()) }
     }
 
     /// true or false, or the default.

@@ -5,14 +5,15 @@ use crate::plot::{LineChart, Scale, Series};
 use crate::record::{BenchRecord, text_table};
 use anyhow::Result;
 use gristmill::measure::{self, AttentionCase};
-use gristmill::models::sqa_presets::{PAPER_COLUMNS, PAPER_TIMES, SqaPreset};
+use gristmill::models::sqa_presets::{PAPER_TIMES, SqaPreset};
 use serde_json::json;
 
-/// The published variants, MHA first.
-const VARIANTS: [SqaPreset; 7] = [
+/// The published variants and, between GQA and SQA, lSQA; MHA first.
+const VARIANTS: [SqaPreset; 8] = [
     SqaPreset::Mha,
     SqaPreset::Gqa,
     SqaPreset::Mqa,
+    SqaPreset::Lsqa,
     SqaPreset::Sqa,
     SqaPreset::Ssqa,
     SqaPreset::Xsqa,
@@ -68,8 +69,7 @@ pub fn sqa(bench: &Bench) -> Result<Vec<BenchRecord>> {
 
 /// The paper's speedup over MHA at its longest length.
 fn paper_speedup(preset: SqaPreset) -> Option<f64> {
-    let last = PAPER_TIMES.last()?;
-    Some(last.seconds(SqaPreset::Mha)? / last.seconds(preset)?)
+    PAPER_TIMES.last()?.speedup(preset)
 }
 
 /// Names of the variants with their head counts, and the lengths, in the records' order.
@@ -91,47 +91,55 @@ fn text<'r>(record: &'r BenchRecord, key: &str) -> &'r str {
     record.shape[key].as_str().unwrap_or("")
 }
 
-/// Our speedups by length, then the paper's.
-pub fn summary_tables(records: &[BenchRecord]) -> [(Vec<String>, Vec<Vec<String>>); 2] {
+/// Speedups over MHA, ours by length and below them the paper's in the same columns; a variant that the paper has not
+/// measured is left out there, and so is its sliding window, which is a loop in Python.
+pub fn summary_table(records: &[BenchRecord]) -> (Vec<String>, Vec<Vec<String>>) {
     let (names, lengths) = axes(records);
-    let header = |names: &[String]| [vec!["tokens".to_string()], names.to_vec()].concat();
-    let ours = lengths.iter().zip(records.chunks(names.len().max(1))).map(|(length, row)| {
-        let cells = row.iter().map(|r| format!("{:.2}", r.speedup.unwrap_or(0.0)));
-        [length.to_string()].into_iter().chain(cells).collect()
-    });
+    let columns = names.len().max(1);
+    let cell = |speedup: Option<f64>| speedup.map_or_else(String::new, |speedup| format!("{speedup:.2}"));
+    let row = |place: &str, tokens: String, speedups: Vec<Option<f64>>| -> Vec<String> {
+        [place.to_string(), tokens].into_iter().chain(speedups.into_iter().map(cell)).collect()
+    };
+    let ours = lengths.iter().zip(records.chunks(columns));
+    let ours =
+        ours.map(|(tokens, of)| row("here", tokens.to_string(), of.iter().map(|r| r.speedup).collect()));
     let paper = PAPER_TIMES.iter().map(|time| {
-        let cells = time.speedups().iter().map(|speedup| format!("{speedup:.2}")).collect();
-        [vec![time.tokens.to_string()], cells].concat()
+        let speedup = |r: &BenchRecord| time.speedup(text(r, "preset").parse().ok()?);
+        let first = records.iter().take(columns);
+        row("the paper", time.tokens.to_string(), first.map(speedup).collect())
     });
-    let paper_names: Vec<String> = PAPER_COLUMNS.iter().map(|name| name.to_string()).collect();
-    [(header(&names), ours.collect()), (header(&paper_names), paper.collect())]
+    ([vec![String::new(), "tokens".into()], names.clone()].concat(), ours.chain(paper).collect())
 }
 
-/// Both tables as text.
+/// The table as text.
 pub fn summary(records: &[BenchRecord]) -> String {
-    let [(ours_header, ours), (paper_header, paper)] = summary_tables(records);
+    let (header, rows) = summary_table(records);
     format!(
-        "speedup over MHA here, attention alone\n{}\nspeedup over MHA in the paper (arXiv 2510.01817, table 3), forward pass on an A100\n{}",
-        text_table(&ours_header, &ours),
-        text_table(&paper_header, &paper)
+        "speedup over MHA: here of attention alone, in the paper (arXiv 2510.01817, table 3) of a forward pass on an A100\n{}",
+        text_table(&header, &rows)
     )
 }
 
-/// Time against query heads at each length, with the dashed line that is proportional to them.
+/// Time against query heads at each length, at the same number of key and value heads, with the dashed line that is
+/// proportional to them.
 pub fn plot(records: &[BenchRecord]) -> LineChart {
+    let number = |r: &BenchRecord, key: &str| r.shape[key].as_f64().unwrap_or(0.0);
+    let kv_heads = records.iter().find(|r| text(r, "preset") == SqaPreset::Gqa.name());
+    let kv_heads = kv_heads.map_or(0.0, |r| number(r, "kv_heads"));
     let (names, lengths) = axes(records);
     let mut series = Vec::new();
     for (index, (length, row)) in lengths.iter().zip(records.chunks(names.len().max(1))).enumerate() {
-        let heads = |r: &BenchRecord| r.shape["query_heads"].as_f64().unwrap_or(0.0);
-        let mut points: Vec<_> = row.iter().map(|r| (heads(r), r.ms)).collect();
+        let grouped = row.iter().filter(|r| number(r, "kv_heads") == kv_heads);
+        let mut points: Vec<_> = grouped.map(|r| (number(r, "query_heads"), r.ms)).collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let last = points.last().copied();
         series.push(Series::new(format!("{length} tokens"), points).color(index));
-        let proportional = [(0.0, 0.0), (heads(&row[0]), row[0].ms)];
+        let proportional = [Some((0.0, 0.0)), last].into_iter().flatten();
         series.push(Series::new("proportional", proportional).color(index).dashed());
     }
     LineChart {
         title: "Attention time follows the query heads".into(),
-        x_label: "query heads".into(),
+        x_label: format!("query heads, on {kv_heads} key and value heads"),
         y_label: "milliseconds".into(),
         x_scale: Scale::Linear,
         y_scale: Scale::Linear,
@@ -146,9 +154,7 @@ pub fn plot_speedups(records: &[BenchRecord]) -> LineChart {
         let ours = records.iter().filter(|r| text(r, "preset") == preset.name());
         let point = |r: &BenchRecord| Some((r.shape["tokens"].as_f64()?, r.speedup?));
         series.push(Series::new(preset.name(), ours.filter_map(point)).color(index));
-        let paper = PAPER_TIMES.iter().filter_map(|time| {
-            Some((time.tokens as f64, time.seconds(SqaPreset::Mha)? / time.seconds(preset)?))
-        });
+        let paper = PAPER_TIMES.iter().filter_map(|time| Some((time.tokens as f64, time.speedup(preset)?)));
         series.push(Series::new(format!("{}, paper", preset.name()), paper).color(index).dashed());
     }
     LineChart {

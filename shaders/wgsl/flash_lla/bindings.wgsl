@@ -19,6 +19,7 @@ struct LlaParams {
     ridge: f32,         // for weights that sum to 1
     ridge_floor: f32,   // the ridge is at least this share of the mean variance of the keys
     rtol: f32,
+    verify: u32,        // 1: no iteration, but the true residual of what the iterations found
 }
 
 @group(0) @binding(1) var<uniform> params: LlaParams;
@@ -48,13 +49,19 @@ fn row_index(s: Sequence, kv_head: u32, row: u32) -> u32 {
     return (s.query_start + row / params.group) * params.query_heads + kv_head * params.group + row % params.group;
 }
 
-// State of a row, in vec4f: scaled query, mean key, solution, residual and direction, DEPTH_QUADS each, then
-// (maximum logit in base 2, 1 / sum of the weights, ridge, rtol² |first residual|²) and (|residual|², iterations, status, lse).
+// State of a row, in vec4f: scaled query, mean key, g, solution, residual, direction and A · direction, DEPTH_QUADS each, then
+// (maximum logit in base 2, 1 / sum of the weights, ridge, |g|²) and (|residual|², iterations, status, lse).
 const DEPTH_QUADS = {(HEAD_DIM+3)/4}u;
 const QUERY = 0u;
 const MEAN = DEPTH_QUADS;
-const SOLUTION = DEPTH_QUADS * 2u;
-const RESIDUAL = DEPTH_QUADS * 3u;
-const DIRECTION = DEPTH_QUADS * 4u;
-const SCALARS = DEPTH_QUADS * 5u;
+const GRADIENT = DEPTH_QUADS * 2u;
+const SOLUTION = DEPTH_QUADS * 3u;
+const RESIDUAL = DEPTH_QUADS * 4u;
+const DIRECTION = DEPTH_QUADS * 5u;
+const PRODUCT = DEPTH_QUADS * 6u;
+const SCALARS = DEPTH_QUADS * 7u;
 const STATE_QUADS = SCALARS + 2u;
+
+// Bits of a tile's flag: some row is ACTIVE, some row is ILL.
+const TILE_ACTIVE = 1u;
+const TILE_ILL = 2u;

@@ -20,8 +20,8 @@
 
 const THREADS = {THREAD_ROWS*THREAD_QUADS}u;
 const ROWS = 4u * QUADS;        // of the matrix: keys, then values; the right side is one more
-// A pivot below this share of its own variance is rounding: its direction is left out of the solution.
-const LEAST_PIVOT = 1.0e-6;
+// A pivot below this share of its variance has lost all digits but two or less: its direction is left out of the solution.
+const LEAST_PIVOT = 1.0e-5;
 
 var<workgroup> panel: array<vec4f, ROWS + 1u>;     // four columns of the matrix before
 var<workgroup> lower: array<vec4f, ROWS>;          // and after their elimination
@@ -133,10 +133,11 @@ fn main(
     }
 #endfor
 
-    // 4. out = v̄ - X y, or 0 where that is no number.
+    // 4. out = v̄ - X y, v̄ where there is nothing to solve, or 0 where that is no number.
+    let active_row = (start.flags & ACTIVE) != 0u;
 #for n in 0..VALUE_SLOTS
     let element{n} = thread + {n}u * THREADS;
-    let result{n} = merged[record + MEAN + min(element{n}, ROWS - 1u) / 4u][element{n} % 4u] - correction{n};
+    let result{n} = merged[record + MEAN + min(element{n}, ROWS - 1u) / 4u][element{n} % 4u] - select(0.0, correction{n}, active_row);
     if (element{n} >= 4u * KEY_QUADS && element{n} < ROWS && !is_finite(vec4f(result{n}))) {
         atomicOr(&overflow, 1u);
     }
@@ -153,7 +154,7 @@ fn main(
         let natural = (state.x + log2(state.y)) * LN_2 + params.scale * sums.y;
         lse[place] = select(natural, EMPTY_LSE, settled || spoiled);
         iterations[place] = 0u;
-        let solved = (start.flags & SINGULAR) | select(0u, NOT_CONVERGED, weak);
+        let solved = (start.flags & SINGULAR) | select(0u, NOT_CONVERGED, weak && active_row);
         status[place] = select(select(solved, NON_FINITE, spoiled), start.flags, settled);
     }
 }

@@ -1,7 +1,7 @@
-    // Part of a phase: whether a row of the tile is left to solve.
+    // Part of a phase: whether a row of the tile is left to solve, and whether one is to be verified.
 #if SUBGROUP
-    let left = subgroupAny(active_rows);
-    if (lane == 0u) { active_out[index] = select(0u, 1u, left); }
+    let left = select(0u, TILE_ACTIVE, subgroupAny(active_rows)) | select(0u, TILE_ILL, subgroupAny(ill_rows));
+    if (lane == 0u) { active_out[index] = left; }
 #else
-    active_out[index * 8u + lane] = select(0u, 1u, active_rows);
+    active_out[index * 8u + lane] = select(0u, TILE_ACTIVE, active_rows) | select(0u, TILE_ILL, ill_rows);
 #endif

@@ -32,21 +32,23 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
 #for r in 0..ROWS
     if (first_row + {8*r}u + lane < rows) {
         let at = row_index(s, kv_head, row{r});
+        let progress = state[place{r} + SCALARS + 1u];
         var finite = true;
 #for c in 0..(VALUE_DIM+3)/4
         let average{c} = load_out(at * {VALUE_DIM}u + {c*4}u, {VALUE_DIM-c*4}u);
         let result{c} = average{c} - (product{r}_{c} - total{r} * average{c});
         finite = finite && is_finite(result{c});
 #endfor
-        let settled = (u32(progress{r}.z) & (EMPTY | NON_FINITE)) != 0u || !finite;
+        let settled = (u32(progress.z) & (EMPTY | NON_FINITE)) != 0u || !finite;
 #for c in 0..(VALUE_DIM+3)/4
         store(at, {c}u, select(result{c}, vec4f(0.0), settled));
 #endfor
         if (!finite) {
-            state[place{r} + SCALARS + 1u] = vec4f(progress{r}.x, progress{r}.y, f32(NON_FINITE), EMPTY_LSE);
+            state[place{r} + SCALARS + 1u] = vec4f(progress.x, progress.y, f32(NON_FINITE), EMPTY_LSE);
         }
     }
 #endfor
 }
 
+#import flash_lla/lane_product
 #import flash_lla/store

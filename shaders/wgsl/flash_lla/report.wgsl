@@ -21,5 +21,6 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
     iterations[index] = u32(scalars.y);
     // A row still active has met the cap.
     let bits = u32(scalars.z);
-    status[index] = select(bits, NOT_CONVERGED, (bits & ACTIVE) != 0u) | (bits & SINGULAR);
+    let shown = bits & (EMPTY | SINGULAR | NON_FINITE | NOT_CONVERGED);
+    status[index] = select(shown, shown | NOT_CONVERGED, (bits & ACTIVE) != 0u);
 }

@@ -1,9 +1,10 @@
-// Bits of a row's status; ACTIVE never leaves the GPU.
+// Bits of a row's status; those from ACTIVE on never leave the GPU. An ILL row has a ridge so small that f32 may fail to solve it.
 const EMPTY = 1u;
 const SINGULAR = 2u;
 const NON_FINITE = 4u;
 const NOT_CONVERGED = 8u;
 const ACTIVE = 16u;
+const ILL = 32u;
 
 // Logits are kept in base 2. A masked key has MASKED, a running maximum starts at FLOOR: exp2(MASKED - FLOOR) is 0, so
 // a row without a visible key sums to 0 without a branch, and no infinity is ever formed. A key or value that is not finite

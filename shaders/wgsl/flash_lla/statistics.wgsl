@@ -1,6 +1,9 @@
 // Phase 1 of local linear attention: for every row the maximum and the sum of its weights, the means of keys and values under
 // them, the ridge, and where the conjugate gradients start.
 // arXiv 2510.01450, in covariance form: p = softmax(scale q kᵀ), k̄ = Σ p k, v̄ = Σ p v, g = k̄ - q.
+//
+// Tile: 32 rows x 64 keys, as in iterate. RADV for navi21, no spills, 16 KiB: head and value dim 64 200 VGPRs, 4 waves per SIMD,
+// 81 % FMAs in the weighted keys and values; 128 256 VGPRs, 4 waves.
 #import flash_lla/inputs
 #import shared/load tensor=query f16={QUERY_F16} aligned={HEAD_DIM%4==0}
 
@@ -64,9 +67,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
         workgroupBarrier();
         tile[SECOND + x * 8u + y] = highest;
         workgroupBarrier();
-#for t in 0..8
-        highest = max(highest, tile[SECOND + {8*t}u + y]);
-#endfor
+        for (var t = 0u; t < 8u; t += 1u) { highest = max(highest, tile[SECOND + t * 8u + y]); }
 #endif
         let raised = max(maximum, highest);
         let shrink = exp2(maximum - raised);
@@ -120,6 +121,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
             residual[{r}] += dot(gradient{r}, gradient{r});
             shift[{r}] += dot(own{r}, first_key);
             state[place + {r}u * STATE_QUADS + MEAN + quad] = mean{r};
+            state[place + {r}u * STATE_QUADS + GRADIENT + quad] = gradient{r};
             state[place + {r}u * STATE_QUADS + SOLUTION + quad] = vec4f(0.0);
             state[place + {r}u * STATE_QUADS + RESIDUAL + quad] = gradient{r};
             state[place + {r}u * STATE_QUADS + DIRECTION + quad] = gradient{r};
@@ -149,16 +151,18 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
 
     // 5. The ridge, where the row stands, and v̄.
     var active_rows = vec4f(0.0);
+    var ill_rows = 0.0;
 #for r in 0..4
     let start{r} = starting_point(maximum[{r}], sum[{r}], spread[{r}] * inverse[{r}] - mean_square[{r}], residual[{r}], seen[{r}]);
     let settled{r} = (start{r}.flags & (EMPTY | NON_FINITE)) != 0u;
     if (x == 0u) {
         let lse = (maximum[{r}] + log2(sum[{r}])) * LN_2 + params.scale * shift[{r}];
-        state[place + {r}u * STATE_QUADS + SCALARS] = vec4f(maximum[{r}], inverse[{r}], start{r}.ridge, params.rtol * params.rtol * residual[{r}]);
+        state[place + {r}u * STATE_QUADS + SCALARS] = vec4f(maximum[{r}], inverse[{r}], start{r}.ridge, residual[{r}]);
         state[place + {r}u * STATE_QUADS + SCALARS + 1u] = vec4f(residual[{r}], 0.0, f32(start{r}.flags), select(lse, EMPTY_LSE, settled{r}));
     }
     if (own_row + {r}u < rows) {
         active_rows[{r}] = f32(start{r}.flags & ACTIVE);
+        ill_rows += f32(start{r}.flags & ILL);
 #for c in 0..(VALUE_DIM+31)/32
         store(query{r} / {HEAD_DIM}u, x + {8*c}u, select(average{r}_{c} * inverse[{r}], vec4f(0.0), settled{r}));
 #endfor

@@ -20,11 +20,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
     let index = grid_index(workgroup, workgroups);
     if (index >= grid.end) { return; }
 #import flash_lla/lane_rows
-    let scale = params.scale * LOG2_E;
 #for r in 0..ROWS
     let element{r} = row_index(s, kv_head, row{r}) * {HEAD_DIM}u;
+    scale_query(place{r}, element{r});
 #for d in 0..(HEAD_DIM+3)/4
-    let query{r}_{d} = scale * finite_or_zero(load_query(element{r} + {d*4}u, {HEAD_DIM-d*4}u));
+    let query{r}_{d} = state[place{r} + QUERY + {d}u];
     var mean{r}_{d} = vec4f(0.0);
 #endfor
     var maximum{r} = FLOOR;
@@ -75,26 +75,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
 
     // 4. Means, the first residual g = k̄ - q, the ridge, and where the row stands.
     var active_rows = false;
+    var ill_rows = false;
 #for r in 0..ROWS
-    let inverse{r} = select(0.0, 1.0 / sum{r}, sum{r} > 0.0);
-    var mean_square{r} = 0.0;
-    var residual{r} = 0.0;
-    var shift{r} = 0.0; // q · first key: what the logits lack
 #for d in 0..(HEAD_DIM+3)/4
-    {
-        let own = load_query(element{r} + {d*4}u, {HEAD_DIM-d*4}u);
-        let first_key = clean_key[first_key_quad(head) + {d}u];
-        let mean = mean{r}_{d} * inverse{r};
-        let gradient = mean - (own - first_key);
-        mean_square{r} += dot(mean, mean);
-        residual{r} += dot(gradient, gradient);
-        shift{r} += dot(own, first_key);
-        state[place{r} + QUERY + {d}u] = query{r}_{d};
-        state[place{r} + MEAN + {d}u] = mean;
-        state[place{r} + SOLUTION + {d}u] = vec4f(0.0);
-        state[place{r} + RESIDUAL + {d}u] = gradient;
-        state[place{r} + DIRECTION + {d}u] = gradient;
-    }
+    state[place{r} + MEAN + {d}u] = mean{r}_{d};
 #endfor
 #if MASK
     var seen{r} = 0.0;
@@ -105,19 +89,54 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
 #else
     let seen{r} = f32(row_high{r});
 #endif
-    let start{r} = starting_point(maximum{r}, sum{r}, spread{r} * inverse{r} - mean_square{r}, residual{r}, seen{r});
-    let settled{r} = (start{r}.flags & (EMPTY | NON_FINITE)) != 0u;
-    let lse{r} = (maximum{r} + log2(sum{r})) * LN_2 + params.scale * shift{r};
-    state[place{r} + SCALARS] = vec4f(maximum{r}, inverse{r}, start{r}.ridge, params.rtol * params.rtol * residual{r});
-    state[place{r} + SCALARS + 1u] = vec4f(residual{r}, 0.0, f32(start{r}.flags), select(lse{r}, EMPTY_LSE, settled{r}));
+    let flags{r} = begin(place{r}, element{r}, head, maximum{r}, sum{r}, spread{r}, seen{r});
+    let settled{r} = (flags{r} & (EMPTY | NON_FINITE)) != 0u;
+    let inverse{r} = select(0.0, 1.0 / sum{r}, sum{r} > 0.0);
     if (first_row + {8*r}u + lane < rows) {
-        active_rows = active_rows || (start{r}.flags & ACTIVE) != 0u;
+        active_rows = active_rows || (flags{r} & ACTIVE) != 0u;
+        ill_rows = ill_rows || (flags{r} & ILL) != 0u;
 #for c in 0..(VALUE_DIM+3)/4
         store(element{r} / {HEAD_DIM}u, {c}u, select(average{r}_{c} * inverse{r}, vec4f(0.0), settled{r}));
 #endfor
     }
 #endfor
 #import flash_lla/lane_active
+}
+
+// The row's query, in units of base 2.
+fn scale_query(place: u32, element: u32) {
+    let scale = params.scale * LOG2_E;
+    for (var quad = 0u; quad < DEPTH_QUADS; quad += 1u) {
+        state[place + QUERY + quad] = scale * finite_or_zero(load_query(element + quad * 4u, {HEAD_DIM}u - quad * 4u));
+    }
+}
+
+// The row's state before the first iteration, MEAN holding Σ w k; its flags.
+fn begin(place: u32, element: u32, head: u32, maximum: f32, sum: f32, spread: f32, seen: f32) -> u32 {
+    let inverse = select(0.0, 1.0 / sum, sum > 0.0);
+    var mean_square = 0.0;
+    var square = 0.0;
+    var shift = 0.0; // q · first key: what the logits lack
+    for (var quad = 0u; quad < DEPTH_QUADS; quad += 1u) {
+        let own = load_query(element + quad * 4u, {HEAD_DIM}u - quad * 4u);
+        let first_key = clean_key[first_key_quad(head) + quad];
+        let mean = state[place + MEAN + quad] * inverse;
+        let gradient = mean - (own - first_key);
+        mean_square += dot(mean, mean);
+        square += dot(gradient, gradient);
+        shift += dot(own, first_key);
+        state[place + MEAN + quad] = mean;
+        state[place + GRADIENT + quad] = gradient;
+        state[place + SOLUTION + quad] = vec4f(0.0);
+        state[place + RESIDUAL + quad] = gradient;
+        state[place + DIRECTION + quad] = gradient;
+    }
+    let start = starting_point(maximum, sum, spread * inverse - mean_square, square, seen);
+    let settled = (start.flags & (EMPTY | NON_FINITE)) != 0u;
+    let lse = (maximum + log2(sum)) * LN_2 + params.scale * shift;
+    state[place + SCALARS] = vec4f(maximum, inverse, start.ridge, square);
+    state[place + SCALARS + 1u] = vec4f(square, 0.0, f32(start.flags), select(lse, EMPTY_LSE, settled));
+    return start.flags;
 }
 
 #import flash_lla/starting_point

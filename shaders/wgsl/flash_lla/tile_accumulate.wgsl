@@ -1,11 +1,11 @@
         // Part of a phase: {sum} += weights x {tensor}, 32 keys and 64 columns at a time.
-#for half in 0..2
+        for (var half = 0u; half < 2u; half += 1u) {
 #for block in 0..(DIM+63)/64
 #for quads in {1+(DIM>64*block+32)}
         workgroupBarrier();
         {
             let column = thread % {8*quads}u + {16*block}u;
-            let staged = start + i32(thread / {8*quads}u) + {32*half};
+            let staged = start + i32(thread / {8*quads}u) + i32(half * 32u);
 #if DIM % 32 != 0
             if (column < {(DIM+3)/4}u) {
 #else
@@ -21,7 +21,7 @@
         }
         workgroupBarrier();
         for (var quad = 0u; quad < 8u; quad += 1u) {
-            let weight_at = (quad + {8*half}u) * 32u + (y ^ quad);
+            let weight_at = (quad + half * 8u) * 32u + (y ^ quad);
             let value_at = SECOND + quad * {32*quads}u + x;
 #for j in 0..4
             let w{j} = tile[weight_at + {8*j}u];
@@ -35,4 +35,4 @@
         }
 #endfor
 #endfor
-#endfor
+        }

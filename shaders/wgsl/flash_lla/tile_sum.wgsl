@@ -8,7 +8,5 @@
     tile[SECOND + x * 8u + y] = {name};
     workgroupBarrier();
     {name} = vec4f(0.0);
-#for t in 0..8
-    {name} += tile[SECOND + {8*t}u + y];
-#endfor
+    for (var t = 0u; t < 8u; t += 1u) { {name} += tile[SECOND + t * 8u + y]; }
 #endif

@@ -71,8 +71,10 @@ impl Record {
 /// Whether few enough rows face enough keys, and nothing is asked for that only the iteration has.
 pub(super) fn suits(operator: &FlashLla, inputs: &FlashLlaInputs<'_>, shape: &Shape) -> bool {
     let bytes = 4 * Record::new(shape).floats() * shape.batch * shape.kv_heads * shape.rows();
+    let quick = !operator.variant.kind.is_cpu() || shape.head_dim <= 64 || operator.config.ridge < 0.1;
     inputs.mask.is_none()
         && operator.config.max_iters > 0
+        && quick
         && shape.rows() <= MOST_ROWS
         && shape.tokens >= LEAST_TOKENS
         && bytes <= MOST_BYTES

@@ -6,7 +6,7 @@ mod prefill;
 mod probe;
 mod summary;
 
-pub use inputs::{FlashLlaInputs, pack_mask};
+pub use inputs::{FlashLlaInputs, MOST_DIM, pack_mask};
 pub use probe::{LlaProbe, LlaProbeConfig};
 pub use summary::FlashLlaSummary;
 
@@ -70,6 +70,23 @@ impl Default for FlashLlaConfig {
     }
 }
 
+impl FlashLlaConfig {
+    /// Every rule that needs no device. Errors: `Config`.
+    pub(crate) fn check(&self) -> Result<()> {
+        let &Self { scale, q_offset, max_iters, .. } = self;
+        check_position(NAME, scale, q_offset)?;
+        for (key, value) in [("ridge", self.ridge), ("ridge_floor", self.ridge_floor), ("rtol", self.rtol)] {
+            if !(value >= 0.0 && value.is_finite()) {
+                return Err(Error::config(NAME, key, value, "a finite number, at least 0"));
+            }
+        }
+        if max_iters > MOST_ITERATIONS {
+            return Err(Error::config(NAME, "max_iters", max_iters, format!("0 to {MOST_ITERATIONS}")));
+        }
+        Ok(())
+    }
+}
+
 /// Local linear attention (arXiv 2510.01450) in covariance form, without a buffer of tokens x tokens or of
 /// tokens x head_dim x head_dim.
 ///
@@ -114,18 +131,7 @@ const NAME: &str = "flash_lla";
 impl FlashLla {
     /// Checks the configuration against the device. Errors: `Config`.
     pub fn new(gpu: &Gpu, config: FlashLlaConfig) -> Result<Self> {
-        let FlashLlaConfig { scale, q_offset, max_iters, .. } = config;
-        check_position(NAME, scale, q_offset)?;
-        for (key, value) in
-            [("ridge", config.ridge), ("ridge_floor", config.ridge_floor), ("rtol", config.rtol)]
-        {
-            if !(value >= 0.0 && value.is_finite()) {
-                return Err(Error::config(NAME, key, value, "a finite number, at least 0"));
-            }
-        }
-        if max_iters > MOST_ITERATIONS {
-            return Err(Error::config(NAME, "max_iters", max_iters, format!("0 to {MOST_ITERATIONS}")));
-        }
+        config.check()?;
         let variant = gpu.variant(config.variant)?;
         Ok(Self { config, variant })
     }

@@ -29,6 +29,7 @@ struct LlaParams {
     ridge: f32,
     ridge_floor: f32,
     rtol: f32,
+    verify: u32,
 }
 
 /// Rows and keys of a tile, and how its rows are told active.
@@ -86,7 +87,7 @@ struct Buffers {
     clean_value: Tensor,
     /// [batch, kv_heads, tokens, 2]: logit in base 2, squared norm.
     key_info: Tensor,
-    /// For each row of a padded tile: query, mean key, solution, residual, direction, 8 scalars.
+    /// For each row of a padded tile: query, mean key, g, solution, residual, direction, A times direction, 8 scalars.
     state: Tensor,
 }
 
@@ -101,7 +102,7 @@ impl Buffers {
             clean_key: tensor("lla keys", &of(&[1 + shape.tokens, depth]))?,
             clean_value: tensor("lla values", &of(&[shape.tokens, columns]))?,
             key_info: tensor("lla key info", &of(&[shape.tokens, 2]))?,
-            state: tensor("lla row state", &of(&[padded, 5 * depth + 8]))?,
+            state: tensor("lla row state", &of(&[padded, 7 * depth + 8]))?,
         })
     }
 }
@@ -145,8 +146,12 @@ pub(super) fn record(
     prefill.statistics(schedule, &out, &active)?;
     for _ in 0..config.max_iters {
         let next = schedule.tensor("active tiles", &flags, Dtype::U32)?;
-        prefill.iterate(schedule, &active, &next)?;
+        prefill.iterate(schedule, &active, &next, false)?;
         active = next;
+    }
+    if config.max_iters > 0 {
+        let unread = schedule.tensor("active tiles", &flags, Dtype::U32)?;
+        prefill.iterate(schedule, &active, &unread, true)?;
     }
     prefill.output(schedule, &out)?;
     let [lse, iterations, status] = prefill.report(schedule)?;
@@ -233,6 +238,7 @@ impl Prefill<'_> {
             ridge: self.ridge,
             ridge_floor: self.ridge_floor,
             rtol: self.rtol,
+            verify: 0,
         }
     }
 
@@ -306,23 +312,25 @@ impl Prefill<'_> {
     /// Phase 1: maximum and sum of the weights, mean key, mean value (in `out`), ridge, first residual and direction.
     fn statistics(&self, schedule: &mut Schedule, out: &Tensor, active: &Tensor) -> Result<()> {
         let kernel = self.kernel("flash_lla/statistics", "flash_lla/statistics_cpu");
-        let query = self.inputs.query;
+        let dtype = self.inputs.query.dtype();
         let constants = self
             .constants()
-            .flag("QUERY_F16", query.dtype() == Dtype::F16)
-            .set("QUERY_TYPE", load_type(query.dtype(), self.shape.head_dim));
+            .flag("QUERY_F16", dtype == Dtype::F16)
+            .set("QUERY_TYPE", load_type(dtype, self.shape.head_dim));
         self.phase(schedule, "lla statistics", kernel, constants)?
-            .bind("query", query)?
+            .bind("query", self.inputs.query)?
             .bind("clean_value", &self.buffers.clean_value)?
             .bind("out", out)?
             .bind("active_out", active)?
             .dispatch(self.tiles(), self.cost(4 * self.shape.head_dim + 2 * self.shape.value_dim))
     }
 
-    /// One conjugate-gradient iteration of phase 2.
-    fn iterate(&self, schedule: &mut Schedule, active: &Tensor, next: &Tensor) -> Result<()> {
+    /// One conjugate-gradient iteration of phase 2; or the true residual of rows whose ridge may be too small for f32.
+    fn iterate(&self, schedule: &mut Schedule, active: &Tensor, next: &Tensor, verify: bool) -> Result<()> {
         let kernel = self.kernel("flash_lla/iterate", "flash_lla/iterate_cpu");
-        self.phase(schedule, "lla iterate", kernel, self.constants())?
+        let label = if verify { "lla verify" } else { "lla iterate" };
+        self.phase(schedule, label, kernel, self.constants())?
+            .params(&LlaParams { verify: verify as u32, ..self.params() })
             .may_end_early()
             .bind("active_in", active)?
             .bind("active_out", next)?
