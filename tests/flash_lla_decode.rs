@@ -1,6 +1,7 @@
 //! Few rows over many keys: local linear attention from moments, split over ranges of keys, against the f64 twin.
 
 mod common;
+#[allow(dead_code)]
 #[path = "common/lla_case.rs"]
 mod lla_case;
 
