@@ -27,7 +27,8 @@ const KEYS = {KEYS}u;                // keys staged at once: 8 or 16
 const COLUMN_BLOCKS = {(HEAD_DIM+15)/16}u;
 const KEY_BLOCKS = COLUMN_BLOCKS * (COLUMN_BLOCKS + 1u);
 const BLOCKS = KEY_BLOCKS + {(VALUE_DIM+7)/8}u * COLUMN_BLOCKS;
-const THREADS = {THREADS}u;            // ROWS * BLOCKS in whole subgroups; STAGES: KEYS * QUADS / THREADS, rounded up
+const THREADS = {THREADS}u;            // ROWS * BLOCKS, and at least QUADS, in whole subgroups
+const STAGE_KEYS = THREADS / QUADS;  // keys that one load of every thread brings; STAGES loads bring KEYS
 const PARTS = 16u / KEYS;            // threads that share a logit
 
 // Staged keys and values, the even quads of a row before the odd ones: threads that read side by side read neighbours. One
@@ -36,7 +37,6 @@ const HALF = QUADS / 2u;
 const STRIDE = QUADS + 1u;
 var<workgroup> x_tile: array<vec4f, KEYS * STRIDE>;
 var<workgroup> query_tile: array<vec4f, ROWS * KEY_QUADS>;   // in units of base 2
-var<workgroup> first_key: array<vec4f, KEY_QUADS>;
 var<workgroup> sum_tile: array<vec4f, ROWS * QUADS>;
 var<workgroup> center_tile: array<vec4f, ROWS * QUADS>;
 var<workgroup> score_tile: array<f32, ROWS * 16u>;           // [row][part][key]
@@ -84,9 +84,6 @@ fn main(
         }
         query_tile[at] = finite_or_zero(quad) * (params.scale * LOG2_E);
     }
-    for (var at = thread; at < KEY_QUADS; at += THREADS) {
-        first_key[at] = finite_or_zero(x_at(batch, kv_head, 0u, at));
-    }
     for (var at = thread; at < ROWS * QUADS; at += THREADS) {
         sum_tile[at] = vec4f(0.0);
         center_tile[at] = vec4f(0.0);
@@ -106,8 +103,11 @@ fn main(
     var column_center{c} = vec4f(0.0);
 #endfor
     let last = max(end, 1u) - 1u;
+    let staged_quad = thread % QUADS;
+    let staged_key = thread / QUADS;
+    let origin = select(vec4f(0.0), finite_or_zero(x_at(batch, kv_head, 0u, staged_quad)), staged_quad < KEY_QUADS);
 #for n in 0..STAGES
-    var staged{n} = x_at(batch, kv_head, min(begin + (thread + {n}u * THREADS) / QUADS, last), (thread + {n}u * THREADS) % QUADS);
+    var staged{n} = x_at(batch, kv_head, min(begin + staged_key + {n}u * STAGE_KEYS, last), staged_quad);
 #endfor
     workgroupBarrier();
 
@@ -115,19 +115,11 @@ fn main(
     for (var start = begin; start < end; start += KEYS) {
         // 1. Keys relative to the first, and values; 0 for what is no number.
 #for n in 0..STAGES
-        {
-            let at = thread + {n}u * THREADS;
-            if (at < KEYS * QUADS) {
-                let quad = at % QUADS;
-                var x = finite_or_zero(staged{n});
-                if (!is_finite(staged{n})) {
-                    atomicOr(&broken_keys, 1u << (at / QUADS));
-                }
-                if (quad < KEY_QUADS) {
-                    x -= first_key[quad];
-                }
-                x_tile[at / QUADS * STRIDE + quad / 2u + quad % 2u * HALF] = x;
+        if (staged_key < STAGE_KEYS && staged_key + {n}u * STAGE_KEYS < KEYS) {
+            if (!is_finite(staged{n})) {
+                atomicOr(&broken_keys, 1u << (staged_key + {n}u * STAGE_KEYS));
             }
+            x_tile[(staged_key + {n}u * STAGE_KEYS) * STRIDE + staged_quad / 2u + staged_quad % 2u * HALF] = finite_or_zero(staged{n}) - origin;
         }
 #endfor
         workgroupBarrier();
@@ -239,7 +231,7 @@ fn main(
 
         // The next keys are on their way while these are multiplied.
 #for n in 0..STAGES
-        staged{n} = x_at(batch, kv_head, min(start + KEYS + (thread + {n}u * THREADS) / QUADS, last), (thread + {n}u * THREADS) % QUADS);
+        staged{n} = x_at(batch, kv_head, min(start + KEYS + staged_key + {n}u * STAGE_KEYS, last), staged_quad);
 #endfor
 
         // 6. The product.

@@ -106,7 +106,7 @@ struct Tile {
     rows: usize,
     keys: usize,
     threads: usize,
-    /// Quads of keys and values that a thread stages.
+    /// Loads of a thread that bring a tile of keys and values.
     stages: usize,
 }
 
@@ -121,8 +121,8 @@ impl Tile {
             16 * vectors + 4 * rows * (16 + keys) + 64
         };
         let keys = if bytes(16) <= 16 << 10 { 16 } else { 8 };
-        let threads = (rows * blocks).next_multiple_of(32);
-        Tile { rows, keys, threads, stages: (keys * record.quads).div_ceil(threads) }
+        let threads = (rows * blocks).max(record.quads).next_multiple_of(32);
+        Tile { rows, keys, threads, stages: keys.div_ceil(threads / record.quads) }
     }
 }
 
