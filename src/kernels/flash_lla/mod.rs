@@ -43,7 +43,8 @@ pub struct FlashLlaConfig {
     /// λ of the ridge, at least 0, relative to weights that sum to 1, as in the authors' code. 0 is least squares, a huge one
     /// softmax attention.
     pub ridge: f32,
-    /// λ is at least this share of the attended keys' mean variance (trace of their covariance / head_dim).
+    /// λ is at least this share of the attended keys' mean variance (trace of their covariance / head_dim), and where rows are
+    /// iterated at least 1e-7 of it.
     pub ridge_floor: f32,
     /// A row is solved once its residual is at most this share of what it was at the start: the error of out is about half
     /// of it.
