@@ -1,5 +1,6 @@
-//! Compositions of operators: a layer, an image filter.
+//! Compositions of operators: a layer, an image filter, an experiment.
 
+pub mod denoise;
 pub mod non_local_means;
 pub mod sqa;
 pub mod sqa_cost;
