@@ -266,7 +266,7 @@ impl<F: FnMut(&Check)> Checker<'_, F> {
             let [q, k, v] = data.map(doubles);
             let options = LlaOptions { causal: true, ..Default::default() };
             let expected = twins::flash_lla::flash_lla(&q, &k, &v, &shape, &options).out;
-            self.compare(name, &found, &expected, 5e-5);
+            self.compare(name, &found, &expected, 2e-5);
         }
         Ok(())
     }

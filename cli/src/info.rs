@@ -59,6 +59,6 @@ pub fn info(args: &InfoArgs) -> Result<()> {
 }
 
 /// Operators whose build depends on the adapter.
-fn gristmill_kernels() -> [&'static str; 4] {
+fn gristmill_kernels() -> [&'static str; 5] {
     ["attention", "flash_lla", "linear", "norm", "sqa_layer"]
 }

@@ -1,12 +1,11 @@
 //! `run attention`.
 
 use super::{Config, Done, Inputs, KernelSpec, KeySpec, Outputs, RunOptions, Running, optional, required};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::kernels::attention::{Attention, AttentionConfig, AttentionInputs, lse_to_host};
 use crate::schedule::{Schedule, no_progress};
 use crate::tensor::Tensor;
-use crate::twins::attention::{AttentionMask, AttentionShape, attention};
 
 pub(super) const SPEC: KernelSpec = KernelSpec {
     name: "attention",
@@ -33,7 +32,6 @@ pub(super) const SPEC: KernelSpec = KernelSpec {
         required("lse", "[B, Tq, HQ], -inf in rows without a key"),
     ],
     gpu: |gpu, inputs, config, options| -> Running<'_> { Box::pin(on_gpu(gpu, inputs, config, options)) },
-    twin: on_twin,
 };
 
 async fn on_gpu(gpu: &Gpu, inputs: &Inputs, config: &Config, options: &RunOptions) -> Result<Done> {
@@ -75,55 +73,4 @@ pub(super) async fn host_lse(gpu: &Gpu, lse: &Tensor) -> Result<Vec<f32>> {
     let mut lse = lse.read::<f32>(gpu).await?;
     lse_to_host(&mut lse);
     Ok(lse)
-}
-
-fn on_twin(inputs: &Inputs, config: &Config) -> Result<Outputs> {
-    let shape = twin_shape("attention", inputs)?;
-    let AttentionShape { batch, query_tokens, tokens, query_heads, head_dim, value_dim, .. } = shape;
-    for name in ["key_mask", "key_bias"] {
-        if let Some(tensor) = inputs.get(name).filter(|tensor| tensor.shape != [batch, tokens]) {
-            let found = format!("has shape {:?}", tensor.shape);
-            return Err(Error::shape("attention", name, found, format!("[{batch}, {tokens}]")));
-        }
-    }
-    let key_mask = inputs.get("key_mask").map(|_| inputs.mask("key_mask")).transpose()?;
-    let key_bias = inputs.get("key_bias").map(|_| inputs.floats("key_bias")).transpose()?;
-    let mask = AttentionMask {
-        causal: config.flag("causal", false)?,
-        window: config.window("window")?,
-        q_offset: config.integer("q_offset")?.unwrap_or(tokens as i64 - query_tokens as i64),
-        key_mask: key_mask.as_deref(),
-    };
-    let scale = config.number("scale")?.unwrap_or((head_dim as f64).powf(-0.5));
-    let (q, k, v) = (inputs.floats("q")?, inputs.floats("k")?, inputs.floats("v")?);
-    let result = attention(q, k, v, &shape, &mask, key_bias, scale);
-    let mut outputs = Outputs::default();
-    outputs.double("out", &[batch, query_tokens, query_heads, value_dim], &result.out);
-    outputs.double("lse", &[batch, query_tokens, query_heads], &result.lse);
-    Ok(outputs)
-}
-
-/// The sizes of q, k and v for a twin. Errors: `Shape`, as the operator of this name has them on the GPU.
-pub(super) fn twin_shape(operator: &'static str, inputs: &Inputs) -> Result<AttentionShape> {
-    let [batch, query_tokens, query_heads, head_dim] = inputs.dims("q", "[B, Tq, HQ, D]")?;
-    let [_, tokens, kv_heads, key_dim] = inputs.dims("k", "[B, T, HK, D]")?;
-    let [_, _, _, value_dim] = inputs.dims("v", "[B, T, HK, Dv]")?;
-    for (name, found, expected) in [
-        ("k", inputs.dims::<4>("k", "")?, [batch, tokens, kv_heads, head_dim]),
-        ("v", inputs.dims("v", "")?, [batch, tokens, kv_heads, value_dim]),
-    ] {
-        if found != expected || found.contains(&0) || query_tokens == 0 {
-            return Err(Error::shape(
-                operator,
-                name,
-                format!("has shape {found:?}"),
-                format!("{expected:?}, none 0"),
-            ));
-        }
-    }
-    if key_dim == 0 || !query_heads.is_multiple_of(kv_heads) {
-        let expected = format!("a multiple of the {kv_heads} heads of k");
-        return Err(Error::shape(operator, "q", format!("has {query_heads} heads"), expected));
-    }
-    Ok(AttentionShape { batch, query_tokens, tokens, query_heads, kv_heads, head_dim, value_dim })
 }

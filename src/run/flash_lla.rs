@@ -1,16 +1,15 @@
 //! `run flash_lla`.
 
-use super::attention::{host_lse, twin_shape};
+use super::attention::host_lse;
 use super::{Config, Done, Inputs, KernelSpec, KeySpec, Outputs, RunOptions, Running, optional, required};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::kernels::flash_lla::{FlashLla, FlashLlaConfig, FlashLlaInputs, MOST_DIM, pack_mask};
+use crate::kernels::flash_lla::{FlashLla, FlashLlaConfig, FlashLlaInputs, pack_mask};
 use crate::schedule::{Schedule, no_progress};
 use crate::tensor::{Dtype, Tensor};
-use crate::twins::flash_lla::{LlaOptions, flash_lla_cg};
 use crate::variant::VariantKind;
 
-const NAME: &str = "flash_lla";
+pub(super) const NAME: &str = "flash_lla";
 
 pub(super) const SPEC: KernelSpec = KernelSpec {
     name: NAME,
@@ -38,10 +37,9 @@ pub(super) const SPEC: KernelSpec = KernelSpec {
         required("status", "U32 [B, Tq, HQ], bits: 1 no key, 2 singular, 4 not finite, 8 not converged"),
     ],
     gpu: |gpu, inputs, config, options| -> Running<'_> { Box::pin(on_gpu(gpu, inputs, config, options)) },
-    twin: on_twin,
 };
 
-fn operator_config(config: &Config, variant: Option<VariantKind>) -> Result<FlashLlaConfig> {
+pub(super) fn operator_config(config: &Config, variant: Option<VariantKind>) -> Result<FlashLlaConfig> {
     let default = FlashLlaConfig::default();
     let number = |key, default| Ok::<_, Error>(config.number(key)?.map_or(default, |number| number as f32));
     Ok(FlashLlaConfig {
@@ -57,7 +55,7 @@ fn operator_config(config: &Config, variant: Option<VariantKind>) -> Result<Flas
 }
 
 /// The mask `[query_tokens, tokens]`, true = visible.
-fn mask(inputs: &Inputs, query_tokens: usize, tokens: usize) -> Result<Option<Vec<bool>>> {
+pub(super) fn mask(inputs: &Inputs, query_tokens: usize, tokens: usize) -> Result<Option<Vec<bool>>> {
     let Some(tensor) = inputs.get("mask") else { return Ok(None) };
     if tensor.shape != [query_tokens, tokens] {
         let found = format!("has shape {:?}", tensor.shape);
@@ -95,43 +93,4 @@ async fn on_gpu(gpu: &Gpu, inputs: &Inputs, config: &Config, options: &RunOption
     outputs.read(gpu, "iterations", &result.iterations).await?;
     outputs.read(gpu, "status", &result.status).await?;
     Ok(Done { outputs, variant: operator.explain().kind.name(), milliseconds })
-}
-
-fn on_twin(inputs: &Inputs, config: &Config) -> Result<Outputs> {
-    let FlashLlaConfig { causal, q_offset, ridge, ridge_floor, rtol, max_iters, .. } = {
-        let operator = operator_config(config, None)?;
-        operator.check()?;
-        operator
-    };
-    let shape = twin_shape(NAME, inputs)?;
-    for (name, dim) in [("q", shape.head_dim), ("v", shape.value_dim)] {
-        if dim > MOST_DIM {
-            return Err(Error::shape(NAME, name, format!("has head dim {dim}"), format!("1 to {MOST_DIM}")));
-        }
-    }
-    if let Some(tensor) = inputs.get("key_bias").filter(|bias| bias.shape != [shape.batch, shape.tokens]) {
-        let found = format!("has shape {:?}", tensor.shape);
-        return Err(Error::shape(NAME, "key_bias", found, format!("[{}, {}]", shape.batch, shape.tokens)));
-    }
-    let mask = mask(inputs, shape.query_tokens, shape.tokens)?;
-    let number = |key, default: f32| Ok::<_, Error>(config.number(key)?.unwrap_or(default.into()));
-    let options = LlaOptions {
-        causal,
-        q_offset,
-        mask: mask.as_deref(),
-        key_bias: inputs.get("key_bias").map(|_| inputs.floats("key_bias")).transpose()?,
-        scale: config.number("scale")?,
-        ridge: number("ridge", ridge)?,
-        ridge_floor: number("ridge_floor", ridge_floor)?,
-        ..Default::default()
-    };
-    let (q, k, v) = (inputs.floats("q")?, inputs.floats("k")?, inputs.floats("v")?);
-    let result = flash_lla_cg(q, k, v, &shape, &options, number("rtol", rtol)?, max_iters);
-    let rows = [shape.batch, shape.query_tokens, shape.query_heads];
-    let mut outputs = Outputs::default();
-    outputs.double("out", &[&rows[..], &[shape.value_dim]].concat(), &result.out);
-    outputs.double("lse", &rows, &result.lse);
-    outputs.unsigned("iterations", &rows, &result.iterations);
-    outputs.unsigned("status", &rows, &result.status);
-    Ok(outputs)
 }

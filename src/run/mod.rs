@@ -5,9 +5,13 @@ mod config;
 mod flash_lla;
 mod sqa_layer;
 mod tensors;
+#[cfg(feature = "diagnostics")]
+mod twin;
 
 pub use config::{Config, KeySpec};
 pub use tensors::{HostData, HostTensor, Inputs, Outputs};
+#[cfg(feature = "diagnostics")]
+pub use twin::run_twin;
 
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
@@ -32,7 +36,6 @@ pub struct KernelSpec {
     /// Tensors it writes, with shapes; F32 where the shape says nothing else.
     pub outputs: &'static [TensorSpec],
     gpu: for<'a> fn(&'a Gpu, &'a Inputs, &'a Config, &'a RunOptions) -> Running<'a>,
-    twin: fn(&Inputs, &Config) -> Result<Outputs>,
 }
 
 type Running<'a> = Pin<Box<dyn Future<Output = Result<Done>> + 'a>>;
@@ -115,22 +118,6 @@ pub async fn run(gpu: &Gpu, kernel: &str, input: &[u8], options: &RunOptions) ->
         ("variant", done.variant.to_string()),
         ("version", env!("CARGO_PKG_VERSION").to_string()),
         ("milliseconds", format!("{:.3}", done.milliseconds)),
-    ])
-}
-
-/// Runs a kernel's f64 twin on the CPU instead, with the same files, checks and errors as [`run`]; `dtype` and `variant` don't
-/// matter to it. Outputs are rounded to F32.
-pub fn run_twin(kernel: &str, input: &[u8], options: &RunOptions) -> Result<Vec<u8>> {
-    let spec = find(kernel)?;
-    let (inputs, config) = read(spec, input, options)?;
-    let start = web_time::Instant::now();
-    let outputs = (spec.twin)(&inputs, &config)?;
-    outputs.to_safetensors([
-        ("kernel", spec.name.to_string()),
-        ("adapter", "CPU".to_string()),
-        ("variant", "twin".to_string()),
-        ("version", env!("CARGO_PKG_VERSION").to_string()),
-        ("milliseconds", format!("{:.3}", start.elapsed().as_secs_f64() * 1e3)),
     ])
 }
 

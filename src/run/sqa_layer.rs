@@ -7,7 +7,6 @@ use crate::gpu::Gpu;
 use crate::models::sqa::{SqaConfig, SqaLayer, SqaWeights};
 use crate::schedule::{Schedule, no_progress};
 use crate::tensor::Dtype;
-use crate::twins::sqa::{SqaOptions, SqaShape, SqaWeights as TwinWeights, sqa_layer};
 
 pub(super) const SPEC: KernelSpec = KernelSpec {
     name: "sqa_layer",
@@ -46,13 +45,12 @@ pub(super) const SPEC: KernelSpec = KernelSpec {
         required("lse", "[B, N, max(query_heads, kv_heads)]"),
     ],
     gpu: |gpu, inputs, config, options| -> Running<'_> { Box::pin(on_gpu(gpu, inputs, config, options)) },
-    twin: on_twin,
 };
 
 const ROPE_BASE: f64 = 10000.0;
 
 /// The layer that the configuration and the shape of x describe.
-fn layer(inputs: &Inputs, config: &Config) -> Result<SqaConfig> {
+pub(super) fn layer(inputs: &Inputs, config: &Config) -> Result<SqaConfig> {
     let [batch, tokens, model_dim] = inputs.dims("x", "[B, N, dm]")?;
     if batch * tokens * model_dim == 0 {
         let found = format!("has shape {:?}", [batch, tokens, model_dim]);
@@ -114,40 +112,4 @@ async fn on_gpu(gpu: &Gpu, inputs: &Inputs, config: &Config, options: &RunOption
     }
     outputs.float("lse", result.lse.shape(), &host_lse(gpu, &result.lse).await?);
     Ok(Done { outputs, variant: layer.explain().kind.name(), milliseconds })
-}
-
-fn on_twin(inputs: &Inputs, config: &Config) -> Result<Outputs> {
-    let SqaConfig { model_dim, query_heads, kv_heads, head_dim, causal, window, rope, .. } =
-        layer(inputs, config)?;
-    let [batch, tokens, _] = inputs.dims("x", "[B, N, dm]")?;
-    let shape = SqaShape { batch, tokens, model_dim, query_heads, kv_heads, head_dim };
-    let out_heads = shape.out_heads();
-    for (name, expected) in [
-        ("Wq", vec![model_dim, query_heads * head_dim]),
-        ("Wk", vec![model_dim, kv_heads * head_dim]),
-        ("Wv", vec![model_dim, kv_heads * head_dim]),
-        ("Wo", vec![out_heads * head_dim, model_dim]),
-        ("bo", vec![model_dim]),
-    ] {
-        if let Some(tensor) = inputs.get(name).filter(|tensor| tensor.shape != expected) {
-            let found = format!("has shape {:?}", tensor.shape);
-            return Err(Error::shape("sqa_layer", name, found, format!("{expected:?}")));
-        }
-    }
-    let weights = TwinWeights {
-        wq: inputs.floats("Wq")?,
-        wk: inputs.floats("Wk")?,
-        wv: inputs.floats("Wv")?,
-        wo: inputs.floats("Wo")?,
-        bo: inputs.get("bo").map(|_| inputs.floats("bo")).transpose()?,
-    };
-    let result = sqa_layer(inputs.floats("x")?, &weights, &shape, &SqaOptions { causal, window, rope });
-    let mut outputs = Outputs::default();
-    outputs.double("out", &[batch, tokens, model_dim], &result.out);
-    outputs.double("q", &[batch, tokens, query_heads, head_dim], &result.q);
-    outputs.double("k", &[batch, tokens, kv_heads, head_dim], &result.k);
-    outputs.double("v", &[batch, tokens, kv_heads, head_dim], &result.v);
-    outputs.double("heads", &[batch, tokens, out_heads, head_dim], &result.heads);
-    outputs.double("lse", &[batch, tokens, out_heads], &result.lse);
-    Ok(outputs)
 }

@@ -6,7 +6,7 @@ use crate::kernels::{expect_dtype, expect_shape};
 use crate::tensor::{Dtype, Tensor};
 
 /// Largest head dim that the kernels are tiled for.
-pub(crate) const MOST_DIM: usize = 128;
+pub const MOST_DIM: usize = 128;
 
 /// Tensors of one local linear attention. query_heads is a multiple of kv_heads, and query head i reads kv head
 /// i / (query_heads / kv_heads).

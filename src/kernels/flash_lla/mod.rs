@@ -5,8 +5,7 @@ mod prefill;
 mod probe;
 mod summary;
 
-pub(crate) use inputs::MOST_DIM;
-pub use inputs::{FlashLlaInputs, pack_mask};
+pub use inputs::{FlashLlaInputs, MOST_DIM, pack_mask};
 pub use probe::{LlaProbe, LlaProbeConfig};
 pub use summary::FlashLlaSummary;
 
