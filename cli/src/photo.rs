@@ -85,12 +85,17 @@ impl Photo {
 
     /// Writes a PNG file.
     pub fn save_png(&self, path: &Path) -> Result<()> {
+        std::fs::write(path, self.png()?).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// The picture as the bytes of a PNG file.
+    pub fn png(&self) -> Result<Vec<u8>> {
         let (width, height) = (u32::try_from(self.width)?, u32::try_from(self.height)?);
         let picture = RgbImage::from_raw(width, height, self.to_u8());
         let picture = picture.context("the picture's values do not fill its sides")?;
-        picture
-            .save_with_format(path, image::ImageFormat::Png)
-            .with_context(|| format!("cannot write {}", path.display()))
+        let mut bytes = Cursor::new(Vec::new());
+        picture.write_to(&mut bytes, image::ImageFormat::Png)?;
+        Ok(bytes.into_inner())
     }
 
     fn from_image(picture: Rgb32FImage) -> Self {

@@ -5,3 +5,4 @@ pub mod non_local_means;
 pub mod sqa;
 pub mod sqa_cost;
 pub mod sqa_presets;
+pub mod test_time_regression;
