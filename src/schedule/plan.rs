@@ -139,9 +139,7 @@ impl Plan {
             if let Some(error) = validation.await {
                 return Err(Error::Validation(error.to_string()));
             }
-            if !may_end_early {
-                self.calibrate(work, start.elapsed().as_secs_f64());
-            }
+            self.calibrate(work, start.elapsed().as_secs_f64(), may_end_early);
             work_done += work;
             let fraction = if next == pieces.len() { 1.0 } else { work_done / total_work.max(1.0) };
             if progress(Progress { done: next, total: pieces.len(), fraction, label }).is_break() {
@@ -151,10 +149,12 @@ impl Plan {
         Ok(())
     }
 
-    /// Moves the adapter's rate toward what this submit showed; a short one says more of overhead than of rate.
-    fn calibrate(&self, work: f64, seconds: f64) {
+    /// Moves the adapter's rate toward what this submit showed; a short one says more of overhead than of rate. One that
+    /// may have done less than its work can only show that the rate is lower.
+    fn calibrate(&self, work: f64, seconds: f64, at_most: bool) {
         let (old, seen) = (self.gpu.work_rate(), work / seconds.max(1e-6));
-        if seconds > 0.2 * SUBMIT_SECONDS || seen > old {
+        let faster = seen > old;
+        if (seconds > 0.2 * SUBMIT_SECONDS || faster) && !(faster && at_most) {
             self.gpu.set_work_rate((0.5 * old + 0.5 * seen).clamp(old / 4.0, old * 4.0));
         }
     }
