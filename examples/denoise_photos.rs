@@ -64,6 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             unreachable!("each list has one kind");
         };
         sums.iter_mut().zip(psnr).for_each(|(sum, psnr)| *sum += psnr / cases.len() as f64);
+        let rounded = |psnr: f64| (psnr * 100.0).round() / 100.0;
         println!(
             "| {} | {:.0} | {:.2} | {:.2} | {width} | {:.2} | {h} | {ridge} | {:+.2} |",
             case.name,
@@ -71,7 +72,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             psnr[0],
             psnr[1],
             psnr[2],
-            psnr[2] - psnr[1]
+            rounded(psnr[2]) - rounded(psnr[1])
         );
     }
     let [noisy, mean, line] = sums;
