@@ -104,7 +104,7 @@ fn half_storage_equals_the_twin_on_rounded_inputs() {
 #[test]
 fn decode_steps_equal_the_twin() {
     for (query_tokens, heads, head_dim, mask, key_bias) in
-        [(1, (7, 1), 16, false, false), (1, (4, 2), 20, true, true), (3, (2, 2), 16, false, true)]
+        [(1, (7, 1), 16, false, false), (1, (4, 2), 20, false, true), (3, (2, 2), 20, true, true)]
     {
         let case = Case {
             query_heads: heads.0,

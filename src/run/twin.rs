@@ -9,8 +9,8 @@ use crate::twins::attention::{AttentionMask, AttentionShape};
 use crate::twins::flash_lla::LlaOptions;
 use crate::twins::sqa::{SqaOptions, SqaShape, SqaWeights};
 
-/// Runs a kernel's f64 twin on the CPU instead, with the same files, checks and errors as [`run`]; `dtype` and `variant` don't
-/// matter to it. Outputs are rounded to F32.
+/// Runs a kernel's f64 twin on the CPU instead, with the same files, checks and errors as [`run`](super::run()); `dtype` and
+/// `variant` don't matter to it. Outputs are rounded to F32.
 pub fn run_twin(kernel: &str, input: &[u8], options: &RunOptions) -> Result<Vec<u8>> {
     let spec = find(kernel)?;
     let (inputs, config) = read(spec, input, options)?;

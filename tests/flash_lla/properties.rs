@@ -3,6 +3,7 @@
 use crate::common::{Random, assert_close, doubles, variants};
 use crate::lla_case::{Case, Data};
 use gristmill::kernels::flash_lla::status;
+use gristmill::twins::flash_lla::{LlaOptions, flash_lla_cg};
 
 /// Rows of `width` elements picked by index.
 fn pick<T: Copy>(values: &[T], width: usize, rows: &[usize]) -> Vec<T> {
@@ -105,6 +106,35 @@ fn no_iteration_and_a_huge_ridge_give_softmax_attention() {
                 assert_close(&format!("{case:?} by {kind}"), &found.out, &doubles(&softmax), 4e-6);
                 assert!(found.status.iter().all(|&found| found == status || found == 0), "{kind}");
             }
+        }
+    }
+}
+
+/// Each row stops by itself, where f64 stops, and `rtol` is about the error that it asks for.
+#[test]
+fn iterations_are_those_of_the_row_and_rtol_bounds_the_error() {
+    for rtol in [1e-2f32, 1e-3, 1e-4] {
+        let case = Case { query_heads: 2, causal: true, rtol, seed: 8, ..Case::of(1, 90, 90) };
+        let data = case.data();
+        let exact = case.twin(&data).out;
+        let [q, k, v] = [&data.q, &data.k, &data.v].map(|tensor| doubles(tensor));
+        let options =
+            LlaOptions { causal: true, ridge: 0.1f32 as f64, ridge_floor: 0.0, ..Default::default() };
+        let steps = flash_lla_cg(&q, &k, &v, &case.shape(90), &options, rtol as f64, 64).iterations;
+        let (least, most) = (steps.iter().min(), steps.iter().max());
+        assert!(most > least.map(|least| least + 5).as_ref(), "all rows take as long: {steps:?}");
+        for kind in variants() {
+            let found = case.run(&data, kind);
+            let pairs = found.iterations.iter().zip(&steps);
+            let off: Vec<u32> = pairs.map(|(found, steps)| found.abs_diff(*steps)).collect();
+            // Rows with about as many keys as dimensions end a few steps later in f32, whose directions lose their orthogonality.
+            let equal = off.iter().filter(|off| **off <= 1).count();
+            let what = format!("{case:?} by {kind}: {:?}, not {steps:?}", found.iterations);
+            assert!(equal * 4 >= 3 * off.len() && off.iter().all(|off| *off <= 8), "{what}");
+            let squares = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>();
+            let pairs = found.out.iter().zip(&exact);
+            let error = squares(&mut pairs.map(|(a, b)| *a as f64 - b)) / squares(&mut exact.iter().copied());
+            assert!(error.sqrt() < rtol as f64, "{case:?} by {kind}: RMS error {:e}", error.sqrt());
         }
     }
 }

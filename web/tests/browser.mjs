@@ -15,6 +15,11 @@ const BAD = [
   { name: "file cut in its header", cut: 0.01, says: [] },
   { name: "empty file", cut: 0, says: [] },
   { name: "k of another head dim", reshape: { tensor: "k", shape: [1, 37, 4, 8] }, says: ["`k`", "8", "16"] },
+  {
+    name: "mask of another shape", file: "lla_mask_d32.safetensors", reshape: { tensor: "mask", shape: [37, 20] },
+    says: ["`mask`", "[37, 20]", "[20, 37]"],
+  },
+  { name: "fewer iterations than none", file: "lla_tiny_d4.safetensors", config: '{"max_iters": -1}', says: ["`max_iters`", "-1"] },
   { name: "unknown configuration key", config: '{"widnow": 3}', says: ["widnow"] },
   { name: "configuration that is no JSON", config: "causal", says: [] },
   { name: "unknown kernel", kernel: "no_such_kernel", says: ["no_such_kernel"] },
@@ -66,6 +71,26 @@ async function runBad({ file, nan, cut, reshape, config = "", kernel, variant, s
   if (missing.length) throw new Error(`the message does not name ${missing.join(", ")}: ${error.message}`);
   await run(metadata.kernel, good, "");
   return error.message;
+}
+
+/** In the page: local linear attention without an iteration is softmax attention, and later keys don't change earlier rows. */
+async function runLocalLinear({ file }) {
+  const { run } = await import("/gristmill.js");
+  const { decode, encode } = await import("/safetensors.js");
+  const bytes = new Uint8Array(await (await fetch(`/golden/${file}`)).arrayBuffer());
+  const { metadata, tensors } = decode(bytes);
+  const out = async (input, config) => decode(await run(metadata.kernel, input, config)).tensors.out.data;
+  const softmax = await out(bytes, '{"max_iters": 0}');
+  const worst = Math.max(...softmax.map((value, index) => Math.abs(value - tensors.o_softmax.data[index])));
+  if (!(worst < 2e-5)) throw new Error(`no iteration is off from softmax by ${worst}`);
+  const before = await out(bytes, "");
+  const [, keys, , dim] = tensors.k.shape;
+  const kept = keys - 10, rows = kept - JSON.parse(metadata.config).q_offset;
+  for (const name of ["k", "v"]) tensors[name].data.fill(3, kept * dim);
+  const after = await out(encode(tensors, metadata), "");
+  const same = after.findIndex((value, index) => value !== before[index]);
+  if (same < rows * dim) throw new Error(`element ${same} of row ${Math.floor(same / dim)} changed`);
+  return `softmax ${worst.toExponential(1)}, ${rows} rows unchanged`;
 }
 
 /** In the page: two runs at once answer like two in a row. */
@@ -123,6 +148,7 @@ const failures = await withPage(async (page) => {
   for (const { name, ...spoil } of BAD) {
     await run(name, () => page.evaluate(runBad, { file: GOOD, ...spoil }));
   }
+  await run("local linear attention", () => page.evaluate(runLocalLinear, { file: "lla_cgtrace_d32.safetensors" }));
   await run("two runs at once", () => page.evaluate(runTwice, { file: GOOD }));
   await run("the page's own example", () => runPage(page));
 

@@ -14,7 +14,8 @@ const MOST_DIM: usize = 256;
 ///
 /// A packed batch has no batch dimension: query `[all query tokens, query_heads, head_dim]`, key and value `[all tokens,
 /// kv_heads, dim]`, mask and bias `[all tokens]`. query_heads is a multiple of kv_heads, and query head i reads kv head
-/// i / (query_heads / kv_heads); [`AttentionConfig::tile_queries`] allows the reverse.
+/// i / (query_heads / kv_heads); [`AttentionConfig::tile_queries`](super::AttentionConfig::tile_queries)
+/// allows the reverse.
 #[derive(Clone, Copy, Debug)]
 pub struct AttentionInputs<'a> {
     /// `[batch, query_tokens, query_heads, head_dim]`, f32 or f16.

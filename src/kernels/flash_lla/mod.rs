@@ -1,5 +1,6 @@
 //! Local linear attention: every query fits its own weighted ridge regression from keys to values.
 
+mod decode;
 mod inputs;
 mod prefill;
 mod probe;
@@ -143,6 +144,9 @@ impl FlashLla {
     /// Records local linear attention over these inputs. Errors: `Shape`, `Limit`, `Schedule` for a tensor of another [`Gpu`].
     pub fn record(&self, schedule: &mut Schedule, inputs: FlashLlaInputs<'_>) -> Result<FlashLlaOutput> {
         let shape = inputs.check(NAME)?;
+        if decode::suits(self, &inputs, &shape) {
+            return decode::record(self, schedule, &inputs, &shape);
+        }
         prefill::record(self, schedule, &inputs, &shape)
     }
 }
