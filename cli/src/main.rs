@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod denoise;
 mod info;
 mod photo;
 mod plot;
@@ -31,6 +32,8 @@ enum Command {
     Run(run::RunArgs),
     /// Measure kernels against a baseline and the adapter's own peaks
     Bench(bench::BenchArgs),
+    /// Denoise a picture of any size by attention between its own patches
+    Denoise(denoise::DenoiseArgs),
     /// Denoise a photo, measure Sparse Query Attention and check every kernel; writes a report to look at
     Demo(demo::DemoArgs),
     /// Check every kernel on this adapter against its f64 twin
@@ -96,6 +99,7 @@ fn main() -> ExitCode {
         Command::Info(args) => info::info(&args),
         Command::Run(args) => run::run(&args),
         Command::Bench(args) => bench::bench(&args),
+        Command::Denoise(args) => denoise::denoise(&args),
         Command::Demo(args) => demo::demo(&args),
         Command::Check(args) => check(&args),
     };

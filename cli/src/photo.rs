@@ -83,14 +83,35 @@ impl Photo {
         Ok(-10.0 * (squares / self.pixels.len() as f64).log10())
     }
 
+    /// The pixels around the middle, at most `side` x `side`.
+    pub fn middle(&self, side: usize) -> Self {
+        let (height, width) = (self.height.min(side), self.width.min(side));
+        let (top, left) = ((self.height - height) / 2, (self.width - width) / 2);
+        let line = |y: usize| &self.pixels[(y * self.width + left) * 3..][..width * 3];
+        Self { height, width, pixels: (top..top + height).flat_map(line).copied().collect() }
+    }
+
+    /// Every pixel as a square of `times` x `times`.
+    pub fn enlarged(&self, times: usize) -> Self {
+        let (height, width) = (self.height * times, self.width * times);
+        let pixel = |y: usize, x: usize| &self.pixels[(y / times * self.width + x / times) * 3..][..3];
+        let pixels = (0..height).flat_map(|y| (0..width).flat_map(move |x| pixel(y, x))).copied().collect();
+        Self { height, width, pixels }
+    }
+
     /// Writes a PNG file.
     pub fn save_png(&self, path: &Path) -> Result<()> {
+        std::fs::write(path, self.png()?).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// The picture as the bytes of a PNG file.
+    pub fn png(&self) -> Result<Vec<u8>> {
         let (width, height) = (u32::try_from(self.width)?, u32::try_from(self.height)?);
         let picture = RgbImage::from_raw(width, height, self.to_u8());
         let picture = picture.context("the picture's values do not fill its sides")?;
-        picture
-            .save_with_format(path, image::ImageFormat::Png)
-            .with_context(|| format!("cannot write {}", path.display()))
+        let mut bytes = Cursor::new(Vec::new());
+        picture.write_to(&mut bytes, image::ImageFormat::Png)?;
+        Ok(bytes.into_inner())
     }
 
     fn from_image(picture: Rgb32FImage) -> Self {
@@ -128,6 +149,19 @@ mod tests {
         let cup = Photo::decode(include_bytes!("../assets/coffee.png")).unwrap();
         assert_eq!((cup.height, cup.width), (400, 600));
         assert!(cup.pixels.iter().all(|value| (0.0..=1.0).contains(value)));
+    }
+
+    #[test]
+    fn a_detail_is_the_middle_enlarged() {
+        let photo = gradient(5, 8);
+        let detail = photo.middle(3).enlarged(2);
+        assert_eq!((detail.height, detail.width), (6, 6));
+        for (y, x, from) in [(0, 0, (1, 2)), (1, 3, (1, 3)), (5, 5, (3, 4))] {
+            let pixel =
+                |photo: &Photo, y: usize, x: usize| photo.pixels[(y * photo.width + x) * 3..][..3].to_vec();
+            assert_eq!(pixel(&detail, y, x), pixel(&photo, from.0, from.1));
+        }
+        assert_eq!(photo.middle(100), photo);
     }
 
     #[test]

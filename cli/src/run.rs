@@ -78,7 +78,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
 }
 
 /// Writes beside the file and renames, so that half a file is never seen.
-fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+pub fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut part = path.as_os_str().to_owned();
     part.push(".part");
     std::fs::write(&part, bytes)

@@ -230,3 +230,54 @@ fn bench_writes_records_and_a_plot() {
     let error = gristmill(&["bench", "linear", "--set", "row=3"]);
     assert_refused(&error, &folder.path("none"), &["row", "rows, inputs, outputs, dtype"]);
 }
+
+const PHOTO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/coffee.png");
+
+#[test]
+fn denoises_a_picture_by_either_method() {
+    let folder = Folder::new("denoise");
+    // A small picture keeps the test short.
+    let small = folder.path("small.png");
+    image::open(PHOTO).unwrap().crop_imm(250, 120, 70, 53).save(&small).unwrap();
+    for (extra, words) in [
+        (&["--add-noise", "25"][..], &["70 x 53", "noise 25.0 of 255, lla", "PSNR 20.", "dB ->"][..]),
+        (&["--add-noise", "25", "--method", "softmax"], &["noise 25.0 of 255, softmax"]),
+        (&["--sigma", "5", "--clean", &small], &["noise 5.0 of 255", "PSNR inf"]),
+        (&[], &["of 255 by its own estimate, lla"]),
+    ] {
+        let output = folder.path("out.png");
+        let result = gristmill(&[&["denoise", &small, &output][..], extra].concat());
+        let text = String::from_utf8_lossy(&result.stdout).into_owned();
+        assert!(result.status.success(), "{extra:?}: {}", String::from_utf8_lossy(&result.stderr));
+        assert!(words.iter().all(|word| text.contains(word)), "{extra:?}: {text}");
+        let picture = image::open(&output).unwrap();
+        assert_eq!((picture.width(), picture.height()), (70, 53));
+        std::fs::remove_file(&output).unwrap();
+    }
+}
+
+#[test]
+fn refuses_to_denoise_what_is_no_picture() {
+    let folder = Folder::new("no-denoise");
+    let output = folder.path("out.png");
+    let run = |args: &[&str]| gristmill(&[&["denoise"][..], args].concat());
+    assert_refused(&run(&[GOLDEN, &output]), &output, &["sqa_attn_cross", "not a PNG or JPEG"]);
+    assert_refused(&run(&["nowhere.png", &output]), &output, &["nowhere.png"]);
+    let thin = folder.path("thin.png");
+    image::open(PHOTO).unwrap().crop_imm(0, 0, 90, 4).save(&thin).unwrap();
+    assert_refused(&run(&[&thin, &output]), &output, &["thin.png", "4 x 90 pixels", "5 x 5"]);
+    for (args, words) in [
+        (&["--method", "median"][..], &["--method", "`median`", "lla or softmax"][..]),
+        (&["--sigma", "0"], &["--sigma 0", "above 0"]),
+        (&["--sigma", "nan"], &["--sigma NaN", "above 0"]),
+        (&["--add-noise", "300"], &["--add-noise 300", "255"]),
+        (&["--clean", &thin], &["PSNR", "4 x 90"]),
+    ] {
+        assert_refused(&run(&[&[PHOTO, &output][..], args].concat()), &output, words);
+    }
+    let jpeg = folder.path("out.jpg");
+    assert_refused(&run(&[PHOTO, &jpeg]), &jpeg, &["out.jpg", ".png"]);
+    let nowhere = folder.path("no/out.png");
+    assert_refused(&run(&[PHOTO, &nowhere]), &nowhere, &["no/out.png", "no such folder"]);
+    assert_refused(&without_adapter(&["denoise", PHOTO, &output]), &output, &["no GPU adapter"]);
+}

@@ -1,6 +1,8 @@
-//! Compositions of operators: a layer, an image filter.
+//! Compositions of operators: a layer, an image filter, an experiment.
 
+pub mod denoise;
 pub mod non_local_means;
 pub mod sqa;
 pub mod sqa_cost;
 pub mod sqa_presets;
+pub mod test_time_regression;

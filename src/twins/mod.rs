@@ -7,13 +7,14 @@
 //! panics on a slice of the wrong length.
 
 pub mod attention;
+pub mod denoise;
 pub mod flash_lla;
 pub mod linear;
 pub mod non_local_means;
 pub mod norm;
 pub mod rope;
 pub mod sqa;
-mod symmetric;
+pub(crate) mod symmetric;
 
 /// Uniform noise in [-1, 1), the same for the same seed (splitmix64).
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Symmetric systems, for the twins that solve one per row.
+//! Symmetric systems in f64, for the twins that solve one per row and for principal components.
 
 use super::attention::dot;
 
@@ -69,7 +69,7 @@ fn cholesky(matrix: &[f64], right: &[f64]) -> Option<Vec<f64>> {
 }
 
 /// Eigenvalues and orthonormal eigenvectors, one in a row, by Jacobi rotations in cyclic order.
-fn eigen(matrix: &[f64], size: usize) -> (Vec<f64>, Vec<f64>) {
+pub(crate) fn eigen(matrix: &[f64], size: usize) -> (Vec<f64>, Vec<f64>) {
     let mut a = matrix.to_vec();
     let mut vectors = with_ridge(&vec![0.0; size * size], 1.0, size);
     let total: f64 = a.iter().map(|x| x * x).sum();

@@ -6,6 +6,7 @@
 // no pixel counts twice. Queries: margin = 0, without KEYS. PATCH_DIM >= (2 RADIUS + 1)^2 CHANNELS, the rest is 0.
 // One invocation per token. Workgroups: ceil(tiles * (tile + 2 margin)^2 / WORKGROUP).
 #import shared/grid
+#import image/reflect
 
 struct PatchParams {
     height: u32,
@@ -70,11 +71,4 @@ fn main(
     key_bias[token] = -square * params.inverse_h2;
     key_mask[token] = u32(all(center >= vec2i(0)) && all(center < size));
 #endif
-}
-
-// 0 1 2 3 2 1 0 1 ..: the place in [0, size) that `index` mirrors, however far outside.
-fn reflect_index(index: i32, size: i32) -> i32 {
-    let period = max(2 * (size - 1), 1);
-    let phase = abs(index) % period;
-    return min(phase, period - phase);
 }

@@ -1,9 +1,13 @@
 //! `gristmill demo`: the kernels at work on a real photo, measured and checked, in one page to look at.
 
+mod lla_photo;
+mod regression;
+
 use crate::AdapterArgs;
 use crate::bench::{Bench, Settings, sqa};
+use crate::denoise::bar;
 use crate::photo::Photo;
-use crate::record::{columns, write_json};
+use crate::record::{BenchRecord, columns, write_json};
 use crate::report::Report;
 use anyhow::{Context, Result};
 use clap::Args;
@@ -11,7 +15,8 @@ use gristmill::measure::Peaks;
 use gristmill::models::non_local_means::{NonLocalMeans, NonLocalMeansConfig};
 use gristmill::self_check::{Check, self_check};
 use gristmill::{Gpu, Progress, Schedule, Tensor};
-use indicatif::{ProgressBar, ProgressStyle};
+use lla_photo::LlaPhoto;
+use regression::Regression;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -31,7 +36,7 @@ pub struct DemoArgs {
     adapter: AdapterArgs,
 }
 
-const BUNDLED: &[u8] = include_bytes!("../assets/chelsea.png");
+const BUNDLED: &[u8] = include_bytes!("../../assets/chelsea.png");
 
 /// Writes `report.html` with its pictures and prints where it is.
 pub fn demo(args: &DemoArgs) -> Result<()> {
@@ -48,11 +53,20 @@ pub fn demo(args: &DemoArgs) -> Result<()> {
     std::fs::create_dir_all(&args.output).with_context(|| format!("--output {}", args.output.display()))?;
     let start = Instant::now();
 
-    println!("1/3 denoising a photo by attention over patches");
-    let denoised = denoise(&gpu, args, &photo)?;
+    println!("1/5 denoising a photo by attention over patches");
+    let noisy = photo.with_noise(args.sigma / 255.0, 20);
+    let denoised = denoise(&gpu, args, &photo, &noisy)?;
     println!("    PSNR {:.2} dB -> {:.2} dB in {:.0} ms", denoised.noisy_psnr, denoised.psnr, denoised.ms);
 
-    println!("2/3 measuring Sparse Query Attention");
+    println!("2/5 denoising it by local linear attention");
+    let lla_photo = LlaPhoto::run(&gpu, args, &photo, &noisy)?;
+    println!("    {}", lla_photo.summary());
+
+    println!("3/5 learning a piecewise linear function while reading it");
+    let regression = Regression::run(&gpu, args)?;
+    println!("    {}", regression.summary());
+
+    println!("4/5 measuring Sparse Query Attention");
     let bench = Bench::start(gpu.clone(), 3, args.adapter.variant, Settings::default())?;
     let records = sqa::sqa(&bench)?;
     bench.finish();
@@ -61,18 +75,30 @@ pub fn demo(args: &DemoArgs) -> Result<()> {
     sqa::plot_speedups(&records).save(&args.output.join("speedup.png"))?;
     write_json(&args.output.join("sqa.json"), &records)?;
 
-    println!("3/3 checking every kernel against its f64 twin");
+    println!("5/5 checking every kernel against its f64 twin");
     let checks = pollster::block_on(self_check(&gpu, args.adapter.variant, |check| {
         println!("    {} {:<34} {}", if check.passed { "ok  " } else { "FAIL" }, check.name, check.detail);
     }))?;
     let _ = gpu.save_pipeline_cache();
 
-    let path = report(args, &gpu, &bench.peaks, &photo, &denoised, &records, &checks)?;
+    let failed = checks.iter().filter(|check| !check.passed).count();
+    let count = checks.len();
+    let parts = Parts { denoised, lla_photo, regression, peaks: bench.peaks, records, checks };
+    let path = report(args, &gpu, &photo, &parts)?;
     println!("\nreport: {}", path.display());
     println!("({:.0} s in all)", start.elapsed().as_secs_f64());
-    let failed = checks.iter().filter(|check| !check.passed).count();
-    anyhow::ensure!(failed == 0, "{failed} of {} checks failed; see the report", checks.len());
+    anyhow::ensure!(failed == 0, "{failed} of {count} checks failed; see the report");
     Ok(())
+}
+
+/// What the steps gave, in the order of the report.
+struct Parts {
+    denoised: Denoised,
+    lla_photo: LlaPhoto,
+    regression: Regression,
+    peaks: Peaks,
+    records: Vec<BenchRecord>,
+    checks: Vec<Check>,
 }
 
 struct Denoised {
@@ -85,10 +111,9 @@ struct Denoised {
 }
 
 /// Adds noise, takes it away again, and writes the three pictures.
-fn denoise(gpu: &Gpu, args: &DemoArgs, photo: &Photo) -> Result<Denoised> {
+fn denoise(gpu: &Gpu, args: &DemoArgs, photo: &Photo, noisy: &Photo) -> Result<Denoised> {
     let (height, width) = (photo.height, photo.width);
     let sigma = args.sigma / 255.0;
-    let noisy = photo.with_noise(sigma, 20);
     let config = NonLocalMeansConfig {
         variant: args.adapter.variant,
         ..NonLocalMeansConfig::for_noise(height, width, 3, sigma)
@@ -99,8 +124,7 @@ fn denoise(gpu: &Gpu, args: &DemoArgs, photo: &Photo) -> Result<Denoised> {
     let image = Tensor::upload(gpu, "image", &[height, width, 3], &noisy.pixels)?;
     let result = filter.record(&mut schedule, &image)?;
     let plan = schedule.compile()?;
-    let style = ProgressStyle::with_template("    {bar:40} {percent}% {msg}").expect("a valid template");
-    let bar = ProgressBar::new(1000).with_style(style);
+    let bar = bar("    ");
     // The first run compiles the pipelines; the second is timed.
     let mut ms = 0.0;
     for what in ["compiling and filtering", "filtering"] {
@@ -115,11 +139,11 @@ fn denoise(gpu: &Gpu, args: &DemoArgs, photo: &Photo) -> Result<Denoised> {
     bar.finish_and_clear();
     let pixels = pollster::block_on(result.read::<f32>(gpu))?;
     let denoised = Photo::from_pixels(height, width, pixels)?;
-    for (name, picture) in [("clean.png", photo), ("noisy.png", &noisy), ("denoised.png", &denoised)] {
+    for (name, picture) in [("clean.png", photo), ("noisy.png", noisy), ("denoised.png", &denoised)] {
         picture.save_png(&args.output.join(name))?;
     }
     Ok(Denoised {
-        noisy_psnr: photo.psnr(&noisy)?,
+        noisy_psnr: photo.psnr(noisy)?,
         psnr: photo.psnr(&denoised)?,
         ms,
         megapixels: (height * width) as f64 * 1e-6,
@@ -128,15 +152,8 @@ fn denoise(gpu: &Gpu, args: &DemoArgs, photo: &Photo) -> Result<Denoised> {
     })
 }
 
-fn report(
-    args: &DemoArgs,
-    gpu: &Gpu,
-    peaks: &Peaks,
-    photo: &Photo,
-    denoised: &Denoised,
-    records: &[crate::record::BenchRecord],
-    checks: &[Check],
-) -> Result<PathBuf> {
+fn report(args: &DemoArgs, gpu: &Gpu, photo: &Photo, parts: &Parts) -> Result<PathBuf> {
+    let Parts { denoised, lla_photo, regression, peaks, records, checks } = parts;
     let variant = gpu.variant(args.adapter.variant)?;
     let subtitle = format!("{} · {:?} · kernels: {}", gpu.info().name, gpu.info().backend, variant.kind);
     let mut report = Report::new("Gristmill", subtitle);
@@ -162,6 +179,8 @@ fn report(
     if args.photo.is_none() {
         report.paragraph("Photo: Chelsea the cat, by Stéfan van der Walt, CC0.");
     }
+    lla_photo.report(&mut report);
+    regression.report(&mut report);
     let (speedup_header, speedups) = sqa::summary_table(records);
     let (headers, rows) = columns(records);
     report
