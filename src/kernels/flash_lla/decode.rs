@@ -34,7 +34,8 @@ const LEAST_TOKENS: usize = 128;
 const MOST_CPU_SIZE: usize = 256;
 /// Ridge below which the software builds form moments at any size: the iteration takes 40 to more than 64 rounds there.
 const SMALL_RIDGE: f32 = 0.01;
-/// Moments take head_dim² floats a row and range; they stay within half of what WebGPU lets a binding hold.
+/// Moments take head_dim (head_dim + value_dim) floats for a row and range. They, and the weights of the software builds, stay
+/// within half of what WebGPU lets a binding hold.
 const MOST_BYTES: usize = 64 << 20;
 
 /// `DecodeParams` of flash_lla/decode_bindings.wgsl.
@@ -92,13 +93,14 @@ impl Record {
 pub(super) fn suits(operator: &FlashLla, inputs: &FlashLlaInputs<'_>, shape: &Shape) -> bool {
     let (kind, ridge) = (operator.variant.kind, operator.config.ridge);
     let small = shape.rows() * shape.head_dim <= MOST_CPU_SIZE || ridge < SMALL_RIDGE;
-    let bytes = 4 * Record::new(shape).floats() * shape.batch * shape.kv_heads * shape.rows();
+    let rows = shape.batch * shape.kv_heads * shape.rows();
+    let weights = if kind.is_cpu() { 4 * rows * shape.tokens } else { 0 };
     inputs.mask.is_none()
         && operator.config.max_iters > 0
         && shape.rows() <= MOST_ROWS
         && shape.tokens >= LEAST_TOKENS
         && (!kind.is_cpu() || small)
-        && bytes <= MOST_BYTES
+        && weights.max(4 * rows * Record::new(shape).floats()) <= MOST_BYTES
 }
 
 pub(super) fn record(
