@@ -1,4 +1,5 @@
 //! Local linear attention: every query fits its own weighted ridge regression from keys to values.
+#![doc = include_str!("../../../docs/local_linear_attention.md")]
 
 mod decode;
 mod inputs;
