@@ -37,10 +37,11 @@ fn main(
     if (index >= grid.end) {
         return;
     }
-    let split = index % params.splits;
-    let block = block_at(index / params.splits % BLOCKS);
-    let first_row = index / params.splits / BLOCKS % params.row_tiles * {ROWS}u;
-    let head = index / params.splits / BLOCKS / params.row_tiles;
+    // Neighbours share a range, which then lies in a cache.
+    let block = block_at(index % BLOCKS);
+    let first_row = index / BLOCKS % params.row_tiles * {ROWS}u;
+    let split = index / BLOCKS / params.row_tiles % params.splits;
+    let head = index / BLOCKS / params.row_tiles / params.splits;
     let kv_head = head % params.kv_heads;
     let batch = head / params.kv_heads;
     let rows = params.query_tokens * params.group;
