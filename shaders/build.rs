@@ -1,7 +1,7 @@
 //! Resolves, validates and lints every permutation, and embeds the WGSL files with what was learned of them.
 //!
-//! For wasm the texts are embedded without comments and indentation, and the permutations are left out: a page pays for
-//! every byte, specialises at run time, and the native build has checked the same texts.
+//! For wasm the texts are embedded packed, without comments and indentation, and the permutations are left out: a page pays
+//! for every byte, specialises at run time, and the native build has checked the same texts.
 
 #[path = "build/check.rs"]
 mod check;
@@ -47,20 +47,18 @@ fn generate() -> Result<String, String> {
     collect(root, root, &mut files).map_err(|e| format!("{}: {e}", root.display()))?;
     let text = std::fs::read_to_string("permutations").map_err(|e| format!("permutations: {e}"))?;
     let kernels = permutations::parse(&text)?;
-    let for_wasm = std::env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "wasm32");
-    if for_wasm {
-        files.values_mut().for_each(|text| *text = minify(text));
+    if std::env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "wasm32") {
+        return packed(&without_permutations(&text), &files);
     }
-    let permutations = if for_wasm { without_permutations(&text) } else { text };
 
-    let mut code = format!("pub(super) const PERMUTATIONS: &str = {permutations:?};\n");
+    let mut code = format!("pub(super) const PERMUTATIONS: &str = {text:?};\n");
     code.push_str("pub(super) const FILES: &[(&str, &str)] = &[\n");
     for (name, text) in &files {
         writeln!(code, "    ({name:?}, {text:?}),").unwrap();
     }
     code.push_str("];\npub(super) const CHECKED: &[Checked] = &[\n");
     let mut errors = String::new();
-    for kernel in kernels.iter().filter(|_| !for_wasm) {
+    for kernel in &kernels {
         for (permutation, changes) in &kernel.permutations {
             let place = format!("{}.{permutation}", kernel.name);
             let checked = kernel
@@ -88,6 +86,20 @@ fn generate() -> Result<String, String> {
         }
     }
     if errors.is_empty() { Ok(code) } else { Err(errors) }
+}
+
+/// Name and text of `permutations` and of every file, each ended by a 0, deflated.
+fn packed(permutations: &str, files: &BTreeMap<String, String>) -> Result<String, String> {
+    let mut texts = format!("permutations\0{permutations}\0");
+    for (name, text) in files {
+        texts.extend([name, "\0", &minify(text), "\0"]);
+    }
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let bytes = miniz_oxide::deflate::compress_to_vec(texts.as_bytes(), 10);
+    std::fs::write(out.join("texts.bin"), bytes).map_err(|e| format!("texts.bin: {e}"))?;
+    Ok("pub(super) const PACKED: &[u8] = include_bytes!(concat!(env!(\"OUT_DIR\"), \"/texts.bin\"));\n\
+        pub(super) const CHECKED: &[Checked] = &[];\n"
+        .into())
 }
 
 /// The text without comments, indentation and empty lines.

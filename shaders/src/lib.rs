@@ -22,7 +22,7 @@ use permutations::KernelEntry;
 use std::fmt;
 use std::sync::OnceLock;
 
-/// `PERMUTATIONS`, `FILES: &[(name, text)]` and `CHECKED: &[Checked]`, written by build.rs.
+/// Written by build.rs: `PERMUTATIONS`, `FILES: &[(name, text)]` (for wasm both in `PACKED`) and `CHECKED: &[Checked]`.
 mod embedded {
     use super::Checked;
     include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
@@ -56,10 +56,41 @@ pub struct Shader {
     pub interface: Interface,
 }
 
+#[cfg(not(target_arch = "wasm32"))]
+fn permutations_text() -> &'static str {
+    embedded::PERMUTATIONS
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn files() -> &'static [(&'static str, &'static str)] {
+    embedded::FILES
+}
+
+#[cfg(target_arch = "wasm32")]
+fn permutations_text() -> &'static str {
+    texts()[0].1
+}
+
+#[cfg(target_arch = "wasm32")]
+fn files() -> &'static [(&'static str, &'static str)] {
+    &texts()[1..]
+}
+
+/// Names and texts, unpacked once.
+#[cfg(target_arch = "wasm32")]
+fn texts() -> &'static [(&'static str, &'static str)] {
+    static TEXTS: OnceLock<Vec<(&'static str, &'static str)>> = OnceLock::new();
+    TEXTS.get_or_init(|| {
+        let bytes = miniz_oxide::inflate::decompress_to_vec(embedded::PACKED).expect("packed by build.rs");
+        let texts: &'static str = String::from_utf8(bytes).expect("packed by build.rs").leak();
+        let mut words = texts.split('\0');
+        std::iter::from_fn(|| words.next().zip(words.next())).collect()
+    })
+}
+
 fn kernels() -> &'static [KernelEntry] {
     static KERNELS: OnceLock<Vec<KernelEntry>> = OnceLock::new();
-    KERNELS
-        .get_or_init(|| permutations::parse(embedded::PERMUTATIONS).expect("build.rs has parsed this file"))
+    KERNELS.get_or_init(|| permutations::parse(permutations_text()).expect("build.rs has parsed this file"))
 }
 
 /// The names of all kernels, such as `attention/prefill`.
@@ -80,7 +111,7 @@ pub fn specialize(name: &str, constants: &[(&str, &str)]) -> Result<Shader, Shad
 }
 
 fn build(name: &str, defines: &Defines) -> Result<Shader, String> {
-    let file = |name: &str| embedded::FILES.iter().find(|file| file.0 == name).map(|file| file.1);
+    let file = |name: &str| files().iter().find(|file| file.0 == name).map(|file| file.1);
     let wgsl = preprocess::resolve(name, &file, defines)?;
     let interface = reflect::reflect(&wgsl).map_err(|reason| format!("{name}: {reason}"))?;
     Ok(Shader { wgsl, interface })

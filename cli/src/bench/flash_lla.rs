@@ -77,16 +77,17 @@ fn one(bench: &Bench, case: AttentionCase, config: FlashLlaConfig) -> Result<Ben
 }
 
 /// An f32 without the digits that f64 adds to it.
-fn rounded(value: f32) -> f64 {
+pub fn rounded(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(value as f64)
 }
 
 /// FLOPs of local linear attention over those of dense attention, for keys and values of one dim.
-fn work_ratio(iterations: f64) -> f64 {
+pub fn work_ratio(iterations: f64) -> f64 {
     3.0 + 1.5 * iterations
 }
 
-fn number(record: &BenchRecord, key: &str) -> f64 {
+/// A number of the shape.
+pub fn number(record: &BenchRecord, key: &str) -> f64 {
     record.shape.get(key).and_then(Value::as_f64).unwrap_or(0.0)
 }
 

@@ -1,6 +1,7 @@
 //! `gristmill bench`: kernels against a baseline and the adapter's own peaks, all in one run.
 
 pub mod flash_lla;
+pub mod flash_lla_decode;
 mod kernels;
 pub mod sqa;
 
@@ -18,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub struct BenchArgs {
-    /// attention, decode, flash_lla, linear or sqa; all of them without it
+    /// attention, decode, flash_lla, flash_lla_decode, linear or sqa; all of them without it
     kernel: Option<String>,
     /// Change a key of every shape, such as tokens=4096, head_dim=128, dtype=f16, causal=true
     #[arg(long, value_name = "KEY=VALUE")]
@@ -92,6 +93,13 @@ const BENCHMARKS: &[Benchmark] = &[
         run: flash_lla::flash_lla,
         summary: flash_lla::summary,
         plot: |records, path| flash_lla::plot(records).save(path),
+    },
+    Benchmark {
+        name: "flash_lla_decode",
+        keys: &["batch", "tokens", "query_heads", "kv_heads", "head_dim", "ridge", "rtol", "dtype"],
+        run: flash_lla_decode::flash_lla_decode,
+        summary: |_, records| Ok(flash_lla_decode::summary(records)),
+        plot: SHARE_PLOT,
     },
     Benchmark {
         name: "linear",

@@ -3,6 +3,11 @@
 //
 // Tile: 32 rows of x, four in each of 8 lanes, by 4 * COLUMN_QUADS columns of the keys, for ROWS queries, all in registers: no
 // barrier and no workgroup memory, since there every load is done lane by lane, and loads are what an extra query saves.
+// lavapipe, head dim 64, 4096 keys, all steps of a decode, GFLOP/s by the CPU time of both cores (seconds to compile the two
+// builds), queries x columns:
+// - SUBGROUP, a lane loads one key and all get it by broadcast: 4 x 16 48 (2.7), 2 x 32 46 (2.2), 4 x 8 and 2 x 16 37 (1.3), 1 x 32
+//   35 (1.1); 4 x 32 takes 6 s to compile;
+// - otherwise, all lanes load every key: 4 x 8 21 (2.2), 4 x 16 21 (4.1), 2 x 16 19 (1.9), 1 x 16 12 (1.2).
 #import flash_lla/decode_bindings
 #import shared/load tensor=key f16={KEY_F16} aligned={HEAD_DIM%4==0}
 #if VALUES

@@ -2,9 +2,10 @@
 // With C + ridge I = L L^T the matrix [C + ridge I; C_vk; (k̄ - q)^T] times L^-T is [L; X; y^T], and out = v̄ - X y: rows of
 // values and the right side are eliminated like rows below the triangle, and nothing is substituted back.
 //
-// One workgroup per row, THREAD_ROWS x THREAD_QUADS threads. The matrix stays in registers: a thread owns every
-// THREAD_ROWS-th row and every THREAD_QUADS-th quad of columns. Four columns are eliminated at a time, so that a matrix of
-// head dim 128 takes 64 barriers.
+// One workgroup per row, THREAD_ROWS x THREAD_QUADS threads. The matrix stays in registers, so no head dim needs workgroup
+// memory for it: a thread owns every THREAD_ROWS-th row and every THREAD_QUADS-th quad of columns. Four columns are eliminated
+// between two barriers, 64 barriers at head dim 128. RADV for navi21, 16 x 16 threads, no spills: head dim 64 112 VGPRs, 8 waves
+// per SIMD; 128 248, 4.
 #import flash_lla/decode_bindings
 #import flash_lla/starting_point
 #import shared/load tensor=query f16={QUERY_F16} aligned={HEAD_DIM%4==0}

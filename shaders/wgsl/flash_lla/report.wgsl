@@ -17,10 +17,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
     let tiles = (sequence * params.kv_heads + head / params.group) * params.row_tiles;
     let row = tiles * {TILE}u + token * params.group + head % params.group;
     let scalars = state[row * STATE_QUADS + SCALARS + 1u];
-    lse[index] = scalars.w;
     iterations[index] = u32(scalars.y);
     // A row still active has met the cap.
     let bits = u32(scalars.z);
+    lse[index] = select(scalars.w, EMPTY_LSE, (bits & (EMPTY | NON_FINITE)) != 0u);
     let shown = bits & (EMPTY | SINGULAR | NON_FINITE | NOT_CONVERGED);
     status[index] = select(shown, shown | NOT_CONVERGED, (bits & ACTIVE) != 0u);
 }

@@ -4,12 +4,15 @@ struct Start {
     flags: u32,
 }
 
+// Without any ridge equal keys send the solution to 1e9, where not even constants are left of the output.
+const LEAST_FLOOR = 1.0e-7;
+
 // The ridge of a row whose covariance has the trace `trace`. With at most head_dim keys the covariance has no full rank, and with
 // a ridge near 0 its inverse has no digits in f32: such a row gets 1e-3 of the mean variance instead, and says so.
 // One key, or equal ones without a ridge: the covariance is 0, and v̄ is the answer.
 fn starting_point(maximum: f32, sum: f32, trace: f32, residual: f32, seen: f32) -> Start {
     let variance = max(trace, 0.0) / {HEAD_DIM}.0;
-    var start = Start(max(params.ridge, params.ridge_floor * variance), 0u);
+    var start = Start(max(params.ridge, max(params.ridge_floor, LEAST_FLOOR) * variance), 0u);
     if (sum <= 0.0) {
         start.flags = EMPTY;
     } else if (maximum > BROKEN_LIMIT || !is_finite(vec4f(maximum, sum, trace, residual))) {

@@ -1,4 +1,5 @@
 //! Local linear attention: every query fits its own weighted ridge regression from keys to values.
+#![doc = include_str!("../../../docs/local_linear_attention.md")]
 
 mod decode;
 mod inputs;
@@ -43,7 +44,8 @@ pub struct FlashLlaConfig {
     /// λ of the ridge, at least 0, relative to weights that sum to 1, as in the authors' code. 0 is least squares, a huge one
     /// softmax attention.
     pub ridge: f32,
-    /// λ is at least this share of the attended keys' mean variance (trace of their covariance / head_dim).
+    /// λ is at least this share of the attended keys' mean variance (trace of their covariance / head_dim), and where rows are
+    /// iterated at least 1e-7 of it.
     pub ridge_floor: f32,
     /// A row is solved once its residual is at most this share of what it was at the start: the error of out is about half
     /// of it.
@@ -104,6 +106,48 @@ impl FlashLlaConfig {
 /// Shapes are those of [`FlashLlaInputs`]. q, k and v are f32 or f16 (k and v alike), head dims 1 to 128, sums f32. Error bound: about
 /// half of `rtol`, at best 1e-5 for outputs of size 1 and a ridge of 0.1 (goldens `lla_*`), growing with 1 / ridge. Causality holds
 /// to the bit: later keys don't change earlier rows, whatever they hold. Errors: `Shape`, `Config`, `Limit`.
+///
+/// A token at a time over a cache whose length is on the GPU, by one plan for all steps:
+///
+/// ```
+/// use gristmill::kernels::cache::KvCache;
+/// use gristmill::kernels::flash_lla::{FlashLla, FlashLlaConfig, FlashLlaInputs};
+/// use gristmill::{Dtype, Gpu, GpuOptions, Result, Schedule, Tensor, no_progress};
+///
+/// # fn main() -> Result<()> {
+/// #     pollster::block_on(async {
+/// let gpu = Gpu::request(GpuOptions::default()).await?;
+/// let lla = FlashLla::new(&gpu, FlashLlaConfig { causal: true, ..Default::default() })?;
+/// let [tokens, heads, dim] = [4, 2, 8];
+/// let x: Vec<f32> = (0..tokens * heads * dim).map(|i| (i as f32 * 0.7).sin()).collect();
+///
+/// // One step: the token's key and value behind those in the cache, then attention to all of them.
+/// let cache = KvCache::new(&gpu, 1, 256, heads, dim, dim, Dtype::F32)?;
+/// let token = Tensor::zeros(&gpu, "token", &[1, 1, heads, dim], Dtype::F32)?;
+/// let mut schedule = Schedule::new(&gpu);
+/// cache.record_append(&mut schedule, &token, &token)?;
+/// let cached = FlashLlaInputs::new(&token, &cache.key, &cache.value);
+/// let row = lla.record(&mut schedule, FlashLlaInputs { lengths: Some(&cache.lengths), ..cached })?.out;
+/// let step = schedule.compile()?;
+///
+/// let mut rows = Vec::new();
+/// for token_x in x.chunks(heads * dim) {
+///     token.write(&gpu, token_x)?;
+///     step.run(no_progress).await?;
+///     rows.extend(row.read::<f32>(&gpu).await?);
+/// }
+///
+/// // The same rows as of the whole sequence.
+/// let x = Tensor::upload(&gpu, "x", &[1, tokens, heads, dim], &x)?;
+/// let mut schedule = Schedule::new(&gpu);
+/// let whole = lla.record(&mut schedule, FlashLlaInputs::new(&x, &x, &x))?.out;
+/// schedule.compile()?.run(no_progress).await?;
+/// let whole = whole.read::<f32>(&gpu).await?;
+/// assert!(rows.iter().zip(&whole).all(|(step, whole)| (step - whole).abs() < 1e-4));
+/// #         Ok(())
+/// #     })
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct FlashLla {
     config: FlashLlaConfig,
