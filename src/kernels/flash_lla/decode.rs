@@ -1,6 +1,7 @@
 //! Few rows against many keys (decode): the weighted moments of keys and values from one pass over them, split over ranges of
 //! keys; their merge; and one Cholesky solution per row. Nothing is iterated, and the time doesn't depend on the data.
 
+use super::decode_tiles::{CpuTile, Record, Tile, even};
 use super::summary::Tiling;
 use super::{FlashLla, FlashLlaInputs, FlashLlaOutput};
 use crate::error::Result;
@@ -58,36 +59,6 @@ struct DecodeParams {
     ridge_floor: f32,
 }
 
-/// Sizes of the padded records of decode_bindings.wgsl, in vectors of four.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Record {
-    /// Of a key.
-    key_quads: usize,
-    /// Of a key and its value.
-    quads: usize,
-}
-
-impl Record {
-    fn new(shape: &Shape) -> Record {
-        let key_quads = 4 * shape.head_dim.div_ceil(16);
-        Record { key_quads, quads: key_quads + 2 * shape.value_dim.div_ceil(8) }
-    }
-
-    fn product(self) -> usize {
-        4 * self.quads * self.key_quads
-    }
-
-    /// Floats of the moments of one row and range.
-    fn floats(self) -> usize {
-        4 * (1 + 2 * self.quads + self.product())
-    }
-
-    /// Floats of a row once its ranges are joined.
-    fn merged_floats(self) -> usize {
-        4 * (1 + self.quads + self.product())
-    }
-}
-
 /// Whether few enough rows face enough keys, and nothing is asked for that only the iteration has: a mask, or no iteration at all,
 /// which is softmax attention.
 pub(super) fn suits(operator: &FlashLla, inputs: &FlashLlaInputs<'_>, shape: &Shape) -> bool {
@@ -122,64 +93,6 @@ struct Decode<'a> {
     shape: &'a Shape,
     record: Record,
     kind: VariantKind,
-}
-
-/// The rows that share a pass over a range of keys, in threads of one workgroup.
-struct Tile {
-    rows: usize,
-    keys: usize,
-    threads: usize,
-    /// Loads of a thread that bring a tile of keys and values.
-    stages: usize,
-}
-
-impl Tile {
-    fn new(shape: &Shape, record: Record) -> Tile {
-        let columns = record.key_quads / 4;
-        let blocks = columns * (columns + 1) + shape.value_dim.div_ceil(8) * columns;
-        let rows = even(shape.rows(), (256 / blocks).clamp(1, 8));
-        let bytes = |keys: usize| {
-            let vectors =
-                keys * (record.quads + 1) + rows * (record.key_quads + 2 * record.quads) + record.key_quads;
-            16 * vectors + 4 * rows * (16 + keys) + 64
-        };
-        let keys = if bytes(16) <= 16 << 10 { 16 } else { 8 };
-        let threads = (rows * blocks).max(record.quads).next_multiple_of(32);
-        Tile { rows, keys, threads, stages: keys.div_ceil(threads / record.quads) }
-    }
-}
-
-/// Rows of a tile where tiles have at most `most` and one size: 5 rows are 3 and 2 rather than 4 and 1.
-fn even(rows: usize, most: usize) -> usize {
-    rows.div_ceil(rows.div_ceil(most))
-}
-
-/// Tiles of the software builds: blocks of 32 rows of keys or values by columns of the keys, for several rows of queries.
-struct CpuTile {
-    rows: usize,
-    column_quads: usize,
-    key_blocks: usize,
-    value_blocks: usize,
-}
-
-impl CpuTile {
-    /// Each build takes a second to compile; the reasons for the sizes stand in the kernel's file.
-    fn new(kind: VariantKind, shape: &Shape, record: Record) -> CpuTile {
-        let rows = even(shape.rows(), 4);
-        let column_quads = match (kind, rows) {
-            (VariantKind::Cpu, 1..=2) if record.key_quads.is_multiple_of(8) => 8,
-            (VariantKind::Cpu, _) | (_, 1..=2) => 4,
-            (_, _) => 2,
-        };
-        let columns = record.key_quads / column_quads;
-        let touching = |block: usize| ((block + 1) * 8 / column_quads).min(columns);
-        CpuTile {
-            rows,
-            column_quads,
-            key_blocks: (0..record.key_quads.div_ceil(8)).map(touching).sum(),
-            value_blocks: (record.quads - record.key_quads).div_ceil(8) * columns,
-        }
-    }
 }
 
 /// What the software builds keep between their steps.

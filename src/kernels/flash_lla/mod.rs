@@ -2,6 +2,7 @@
 #![doc = include_str!("../../../docs/local_linear_attention.md")]
 
 mod decode;
+mod decode_tiles;
 mod inputs;
 mod prefill;
 mod probe;
