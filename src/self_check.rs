@@ -10,6 +10,7 @@ use crate::kernels::linear::{Linear, LinearConfig};
 use crate::kernels::linear_types::{Activation, WeightLayout};
 use crate::kernels::norm::{Norm, NormConfig};
 use crate::kernels::rope::{Rope, RopeConfig, RopePosition};
+use crate::models::denoise::{Denoise, DenoiseConfig, PatchBasis};
 use crate::models::non_local_means::{NonLocalMeans, NonLocalMeansConfig};
 use crate::models::sqa::{SqaConfig, SqaDecoder, SqaLayer, SqaWeights};
 use crate::schedule::{Schedule, no_progress};
@@ -50,6 +51,7 @@ pub async fn self_check(
     checker.cast_and_finite().await?;
     checker.sqa().await?;
     checker.non_local_means().await?;
+    checker.denoise().await?;
     Ok(checker.checks)
 }
 
@@ -431,6 +433,31 @@ impl<F: FnMut(&Check)> Checker<'_, F> {
         let found = self.run(schedule, &out).await?;
         let expected = twins::non_local_means::non_local_means(&doubles(image), &twin_shape, h);
         self.compare("non-local means", &found, &expected, 2e-5);
+        Ok(())
+    }
+
+    async fn denoise(&mut self) -> Result<()> {
+        let (height, width, sigma) = (13, 22, 0.2);
+        let image: Vec<f32> = self.values(height * width * 3).iter().map(|v| v * 0.5 + 0.5).collect();
+        let basis = PatchBasis::new(&image, height, width, 3)?;
+        let config = DenoiseConfig { rtol: 1e-6, variant: self.variant, ..Default::default() };
+        let twin_shape = twins::denoise::DenoiseShape {
+            height,
+            width,
+            channels: 3,
+            tile: config.tile,
+            margin: config.margin,
+        };
+        let method = config.method;
+        let mut schedule = Schedule::new(self.gpu);
+        let tensor = self.upload("image", &[height, width, 3], &image)?;
+        let uploaded = basis.upload(self.gpu, sigma)?;
+        let out = Denoise::new(self.gpu, config)?.record(&mut schedule, &tensor, &uploaded)?;
+        let found = self.run(schedule, &out).await?;
+        let image = doubles(image);
+        let tokens = basis.project(&image, height, width, sigma as f64);
+        let expected = twins::denoise::denoise(&tokens, &image, &twin_shape, method);
+        self.compare("denoising by local lines", &found, &expected, 5e-5);
         Ok(())
     }
 }

@@ -34,7 +34,7 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Denoise a picture of any size by attention between its own patches
     Denoise(denoise::DenoiseArgs),
-    /// Denoise a photo, measure Sparse Query Attention and check every kernel; writes a report to look at
+    /// Denoise a photo, learn while reading, measure Sparse Query Attention and check every kernel; writes a report to look at
     Demo(demo::DemoArgs),
     /// Check every kernel on this adapter against its f64 twin
     Check(AdapterArgs),

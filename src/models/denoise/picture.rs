@@ -24,7 +24,7 @@ pub struct Picture<'a> {
 /// Pixels along the side of a block, at most.
 const BLOCK: usize = 256;
 
-/// Denoises a picture of any size, in blocks of 256 x 256 pixels that see their surroundings: the result is that of one
+/// Denoises a picture of any size, in blocks of about 256 x 256 pixels that see their surroundings: the result is that of one
 /// [`Denoise::record`] over the whole picture, the memory on the GPU stays below 100 MiB.
 ///
 /// `basis` is that of the picture, `sigma` the deviation of its noise in the unit of the pixels ([`PatchBasis::noise`] estimates
