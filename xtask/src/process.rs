@@ -46,6 +46,26 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// Runs two commands at once. The output of the second is passed through, that of the first follows when both have ended.
+pub fn run_beside(first: &mut Command, second: &mut Command) -> Result<()> {
+    let path = target().join("beside.log");
+    let log = std::fs::File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    let words = line(first);
+    println!("> {words} (in the background)");
+    let mut child = first
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+        .with_context(|| format!("cannot start `{words}`"))?;
+    let result = run(second);
+    let status = child.wait()?;
+    println!("> {words}\n{}", std::fs::read_to_string(&path)?);
+    if !status.success() {
+        bail!("`{words}` failed: {status}");
+    }
+    result
+}
+
 /// Runs a command for its output. The error holds the command line and what it said.
 pub fn output(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("cannot start `{}`", line(command)))?;

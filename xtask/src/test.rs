@@ -21,17 +21,19 @@ pub fn run(part: Option<&str>) -> Result<()> {
         summary.step("Vulkan driver", setup::vulkan);
     }
     if wanted("native") {
-        summary.step("native tests", || process::run(process::cargo().args(["test", "--workspace"])));
+        summary.step("native tests", || {
+            process::run(process::cargo().args(["test", "--workspace", "--no-run"]))?;
+            let mut others = vec!["--lib".to_string(), "--bins".into()];
+            for package in ["cli", "shaders", "web", "xtask"] {
+                others.extend(test_programs(package)?.into_iter().flat_map(|name| ["--test".into(), name]));
+            }
+            side_by_side(&others, false)?;
+            process::run(process::cargo().args(["test", "--workspace", "--doc"]))
+        });
     }
     if wanted("strict") {
         // The library's own tests without what WebGPU does not have, as in a browser.
-        summary.step("native tests, strict WebGPU", || {
-            // By name and not by package: for another choice of packages cargo unites other features and builds every
-            // dependency again.
-            let mut cargo = process::cargo();
-            cargo.args(["test", "--workspace"]).env("WGPU_STRICT_WEBGPU_COMPLIANCE", "1");
-            process::run(library_tests()?.iter().fold(&mut cargo, |cargo, name| cargo.args(["--test", name])))
-        });
+        summary.step("native tests, strict WebGPU", || side_by_side(&[], true));
     }
     if wanted("shaders") {
         summary.step("shader bundle", || shaders::write(&process::target().join("shaders")));
@@ -58,17 +60,43 @@ pub fn run(part: Option<&str>) -> Result<()> {
     summary.finish()
 }
 
-/// The library's test programs: the files of tests/.
-fn library_tests() -> Result<Vec<String>> {
+/// The test programs of a package: the files of its tests/, if it has any.
+fn test_programs(package: &str) -> Result<Vec<String>> {
+    let folder = process::root().join(package).join("tests");
     let mut names = Vec::new();
-    for file in std::fs::read_dir(process::root().join("tests"))? {
-        let path = file?.path();
-        if path.extension().is_some_and(|extension| extension == "rs") {
-            names.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
+    if folder.is_dir() {
+        for file in std::fs::read_dir(folder)? {
+            let path = file?.path();
+            if path.extension().is_some_and(|extension| extension == "rs") {
+                names.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
+            }
         }
     }
     names.sort();
     Ok(names)
+}
+
+/// The slowest of the library's tests; they run beside all others.
+const SLOWEST: [&str; 2] = ["flash_lla", "flash_lla_decode"];
+
+/// The library's tests and `others` in two processes: a software adapter compiles the kernels of one process on one core, and
+/// on a new machine that takes most of the time.
+fn side_by_side(others: &[String], strict: bool) -> Result<()> {
+    let (slowest, rest): (Vec<_>, Vec<_>) =
+        test_programs(".")?.into_iter().partition(|name| SLOWEST.contains(&name.as_str()));
+    // By name and not by package: for another choice of packages cargo unites other features and builds every dependency again.
+    let tests = |names: &[String]| {
+        let mut cargo = process::cargo();
+        cargo.args(["test", "--workspace"]);
+        names.iter().for_each(|name| {
+            cargo.args(["--test", name]);
+        });
+        if strict {
+            cargo.env("WGPU_STRICT_WEBGPU_COMPLIANCE", "1");
+        }
+        cargo
+    };
+    process::run_beside(&mut tests(&slowest), tests(&rest).args(others))
 }
 
 fn no_native_code() -> Result<()> {
