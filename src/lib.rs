@@ -12,7 +12,6 @@ mod schedule;
 #[cfg(feature = "diagnostics")]
 pub mod self_check;
 mod tensor;
-#[cfg(feature = "diagnostics")]
 pub mod twins;
 mod variant;
 
