@@ -77,3 +77,44 @@ pub fn record_store_texture(
         .bind_texture("picture", texture)?
         .dispatch((height * width).div_ceil(ELEMENTWISE), Cost { flops: 0.0, bytes: tensor.bytes() as f64 })
 }
+
+#[derive(encase::ShaderType)]
+struct PlaceParams {
+    height: u32,
+    width: u32,
+    tiles_x: u32,
+    tile: u32,
+    first_tile: u32,
+    tiles: u32,
+}
+
+/// Records: write the pixels `[tiles, tile², .., channels]` of a run of square tiles, from `first_tile` on, to their places in the
+/// picture `[height, width, channels]`, f32. Tiles count row by row; what lies past the picture's edge is dropped.
+pub(crate) fn record_place_tiles(
+    schedule: &mut Schedule,
+    pixels: &Tensor,
+    image: &Tensor,
+    tile: usize,
+    first_tile: usize,
+    tiles: usize,
+) -> Result<()> {
+    let [height, width, channels] = dims("place_tiles", "image", image, "[height, width, channels]")?;
+    let constants = Constants::new().set("CHANNELS", channels).set("WORKGROUP", ELEMENTWISE);
+    let params = PlaceParams {
+        height: height as u32,
+        width: width as u32,
+        tiles_x: width.div_ceil(tile) as u32,
+        tile: tile as u32,
+        first_tile: first_tile as u32,
+        tiles: tiles as u32,
+    };
+    schedule
+        .kernel("place tiles", "image/place_tiles", &constants.pairs())?
+        .params(&params)
+        .bind("pixels", pixels)?
+        .bind("image", image)?
+        .dispatch(
+            (tiles * tile * tile).div_ceil(ELEMENTWISE),
+            Cost { flops: 0.0, bytes: 2.0 * pixels.bytes() as f64 },
+        )
+}

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::kernels::attention::{Attention, AttentionConfig, AttentionInputs};
+use crate::kernels::image::record_place_tiles;
 use crate::kernels::{Constants, ELEMENTWISE, expect_dtype, expect_shape};
 use crate::schedule::{Cost, Schedule};
 use crate::tensor::{Dtype, Tensor};
@@ -60,16 +61,6 @@ struct PatchParams {
     first_tile: u32,
     tiles: u32,
     inverse_h2: f32,
-}
-
-#[derive(encase::ShaderType)]
-struct PlaceParams {
-    height: u32,
-    width: u32,
-    tiles_x: u32,
-    tile: u32,
-    first_tile: u32,
-    tiles: u32,
 }
 
 /// Bytes of patch tokens of one batch of tiles; batches share their memory.
@@ -130,7 +121,7 @@ impl NonLocalMeans {
                 ..AttentionInputs::new(&query, &key, &value)
             };
             let pixels = self.attention.record(schedule, inputs)?.out;
-            self.place(schedule, &pixels, &result, first_tile, count)?;
+            record_place_tiles(schedule, &pixels, &result, tile, first_tile, count)?;
         }
         Ok(result)
     }
@@ -190,34 +181,5 @@ impl NonLocalMeans {
         )?;
         let tensors: Vec<Tensor> = outputs.into_iter().map(|(_, tensor)| tensor).collect();
         Ok(tensors.try_into().expect("one tensor for queries, four for keys"))
-    }
-
-    fn place(
-        &self,
-        schedule: &mut Schedule,
-        pixels: &Tensor,
-        image: &Tensor,
-        first_tile: usize,
-        tiles: usize,
-    ) -> Result<()> {
-        let NonLocalMeansConfig { height, width, channels, tile, .. } = self.config;
-        let constants = Constants::new().set("CHANNELS", channels).set("WORKGROUP", ELEMENTWISE);
-        let params = PlaceParams {
-            height: height as u32,
-            width: width as u32,
-            tiles_x: width.div_ceil(tile) as u32,
-            tile: tile as u32,
-            first_tile: first_tile as u32,
-            tiles: tiles as u32,
-        };
-        schedule
-            .kernel("place tiles", "image/place_tiles", &constants.pairs())?
-            .params(&params)
-            .bind("pixels", pixels)?
-            .bind("image", image)?
-            .dispatch(
-                (tiles * tile * tile).div_ceil(ELEMENTWISE),
-                Cost { flops: 0.0, bytes: 2.0 * pixels.bytes() as f64 },
-            )
     }
 }

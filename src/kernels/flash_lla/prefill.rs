@@ -2,7 +2,7 @@
 //! tile without an active row returns at once, so that the number of iterations follows the data without a readback.
 
 use super::summary::Tiling;
-use super::{FlashLla, FlashLlaInputs, FlashLlaOutput, LlaProbeConfig, probe};
+use super::{FlashLla, FlashLlaConfig, FlashLlaInputs, FlashLlaOutput, probe};
 use crate::error::Result;
 use crate::kernels::attention::{AttentionOutput, Shape, UNBOUNDED};
 use crate::kernels::{Constants, ELEMENTWISE, expect_dtype, expect_shape, load_type};
@@ -70,12 +70,7 @@ struct Prefill<'a> {
     inputs: &'a FlashLlaInputs<'a>,
     shape: &'a Shape,
     tile: Tile,
-    causal: bool,
-    q_offset: Option<i64>,
-    scale: f32,
-    ridge: f32,
-    ridge_floor: f32,
-    rtol: f32,
+    config: &'a FlashLlaConfig,
     buffers: Buffers,
 }
 
@@ -126,19 +121,7 @@ pub(super) fn record(
             .then(|| config.q_offset.unwrap_or(shape.tokens as i64 - shape.query_tokens as i64)),
     };
     let buffers = Buffers::new(schedule, shape, &tile)?;
-    let prefill = Prefill {
-        kind,
-        inputs,
-        shape,
-        tile,
-        causal: config.causal,
-        q_offset: config.q_offset,
-        scale: config.scale.unwrap_or((shape.head_dim as f32).powf(-0.5)),
-        ridge: config.ridge,
-        ridge_floor: config.ridge_floor,
-        rtol: config.rtol,
-        buffers,
-    };
+    let prefill = Prefill { kind, inputs, shape, tile, config, buffers };
     let out = schedule.tensor("lla out", &shape.out_shape(), Dtype::F32)?;
     let flags = [prefill.tiles() * prefill.tile.flags];
     let mut active = schedule.tensor("active tiles", &flags, Dtype::U32)?;
@@ -159,7 +142,7 @@ pub(super) fn record(
 }
 
 pub(super) fn record_probe(
-    config: &LlaProbeConfig,
+    config: &FlashLlaConfig,
     kind: VariantKind,
     schedule: &mut Schedule,
     inputs: &FlashLlaInputs<'_>,
@@ -170,19 +153,7 @@ pub(super) fn record_probe(
     expect_shape(probe::NAME, "beta", beta, inputs.query.shape())?;
     let tile = Tile::new(kind, shape);
     let buffers = Buffers::new(schedule, shape, &tile)?;
-    let prefill = Prefill {
-        kind,
-        inputs,
-        shape,
-        tile,
-        causal: config.causal,
-        q_offset: config.q_offset,
-        scale: config.scale.unwrap_or((shape.head_dim as f32).powf(-0.5)),
-        ridge: 0.0,
-        ridge_floor: 0.0,
-        rtol: 0.0,
-        buffers,
-    };
+    let prefill = Prefill { kind, inputs, shape, tile, config, buffers };
     let out = schedule.tensor("lla out", &shape.out_shape(), Dtype::F32)?;
     let active = schedule.tensor("active tiles", &[prefill.tiles() * prefill.tile.flags], Dtype::U32)?;
     prefill.prepare(schedule)?;
@@ -229,24 +200,26 @@ impl Prefill<'_> {
             query_heads: shape.query_heads as u32,
             kv_heads: shape.kv_heads as u32,
             group: shape.group as u32,
-            q_offset: self.q_offset.unwrap_or(0) as i32,
-            align_end: self.q_offset.is_none() as u32,
-            right: if self.causal { 0 } else { UNBOUNDED },
-            scale: self.scale,
+            q_offset: self.config.q_offset.unwrap_or(0) as i32,
+            align_end: self.config.q_offset.is_none() as u32,
+            right: if self.config.causal { 0 } else { UNBOUNDED },
+            scale: self.config.scale.unwrap_or((shape.head_dim as f32).powf(-0.5)),
             row_tiles: self.row_tiles() as u32,
             mask_words: shape.tokens.div_ceil(32) as u32,
-            ridge: self.ridge,
-            ridge_floor: self.ridge_floor,
-            rtol: self.rtol,
+            ridge: self.config.ridge,
+            ridge_floor: self.config.ridge_floor,
+            rtol: self.config.rtol,
             verify: 0,
         }
     }
 
     /// `flops` for each visible pair of a query and a key; bytes of keys, values and state once.
     fn cost(&self, flops: usize) -> Cost {
-        let offset = self.q_offset.unwrap_or(self.shape.tokens as i64 - self.shape.query_tokens as i64);
+        let offset =
+            self.config.q_offset.unwrap_or(self.shape.tokens as i64 - self.shape.query_tokens as i64);
         let pairs =
-            visible_pairs(self.shape.query_tokens, self.shape.tokens, self.causal, None, offset) as f64;
+            visible_pairs(self.shape.query_tokens, self.shape.tokens, self.config.causal, None, offset)
+                as f64;
         let heads = (self.shape.batch * self.shape.query_heads) as f64;
         let bytes =
             self.buffers.clean_key.bytes() + self.buffers.clean_value.bytes() + self.buffers.state.bytes();

@@ -1,6 +1,6 @@
 //! Local linear attention with a given beta: statistics and output without the solver (Parallax, arXiv 2605.29157).
 
-use super::{FlashLlaInputs, check_position, prefill};
+use super::{FlashLlaConfig, FlashLlaInputs, check_position, prefill};
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::kernels::attention::AttentionOutput;
@@ -58,6 +58,8 @@ impl LlaProbe {
         beta: &Tensor,
     ) -> Result<AttentionOutput> {
         let shape = inputs.check(NAME)?;
-        prefill::record_probe(&self.config, self.variant.kind, schedule, &inputs, &shape, beta)
+        let LlaProbeConfig { causal, q_offset, scale, variant } = self.config;
+        let config = FlashLlaConfig { causal, q_offset, scale, variant, ridge: 0.0, ..Default::default() };
+        prefill::record_probe(&config, self.variant.kind, schedule, &inputs, &shape, beta)
     }
 }

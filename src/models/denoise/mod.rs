@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::kernels::attention::{Attention, AttentionConfig, AttentionInputs};
 use crate::kernels::flash_lla::{FlashLla, FlashLlaConfig, FlashLlaInputs};
+use crate::kernels::image::record_place_tiles;
 use crate::kernels::{Constants, ELEMENTWISE, dims, expect_dtype, expect_shape};
 use crate::schedule::{Cost, Schedule};
 use crate::tensor::{Dtype, Tensor};
@@ -148,16 +149,6 @@ struct WindowParams {
     inverse_h2: f32,
 }
 
-#[derive(encase::ShaderType)]
-struct PlaceParams {
-    height: u32,
-    width: u32,
-    tiles_x: u32,
-    tile: u32,
-    first_tile: u32,
-    tiles: u32,
-}
-
 /// The pixels of an image that are filtered; the others are only looked at.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Part {
@@ -267,7 +258,7 @@ impl Denoise {
             let [key, value, key_bias] =
                 self.gather(schedule, &components, Some(image), &frame, first_tile, count)?;
             let pixels = self.attend(schedule, &query, &key, &value, &key_bias)?;
-            self.place(schedule, &pixels, &result, &frame, first_tile, count)?;
+            record_place_tiles(schedule, &pixels, &result, self.config.tile, first_tile, count)?;
         }
         Ok(result)
     }
@@ -353,37 +344,6 @@ impl Denoise {
         )?;
         let tensors: Vec<Tensor> = outputs.into_iter().map(|(_, tensor)| tensor).collect();
         Ok(tensors.try_into().expect("one tensor for queries, three for keys"))
-    }
-
-    fn place(
-        &self,
-        schedule: &mut Schedule,
-        pixels: &Tensor,
-        image: &Tensor,
-        frame: &Frame,
-        first_tile: usize,
-        tiles: usize,
-    ) -> Result<()> {
-        let tile = self.config.tile;
-        let Part { height, width, .. } = frame.part;
-        let constants = Constants::new().set("CHANNELS", frame.channels).set("WORKGROUP", ELEMENTWISE);
-        let params = PlaceParams {
-            height: height as u32,
-            width: width as u32,
-            tiles_x: width.div_ceil(tile) as u32,
-            tile: tile as u32,
-            first_tile: first_tile as u32,
-            tiles: tiles as u32,
-        };
-        schedule
-            .kernel("place tiles", "image/place_tiles", &constants.pairs())?
-            .params(&params)
-            .bind("pixels", pixels)?
-            .bind("image", image)?
-            .dispatch(
-                (tiles * tile * tile).div_ceil(ELEMENTWISE),
-                Cost { flops: 0.0, bytes: 2.0 * pixels.bytes() as f64 },
-            )
     }
 }
 
