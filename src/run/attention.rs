@@ -42,8 +42,8 @@ async fn on_gpu(gpu: &Gpu, inputs: &Inputs, config: &Config, options: &RunOption
             window: config.window("window")?,
             q_offset: config.integer("q_offset")?,
             scale: config.number("scale")?.map(|scale| scale as f32),
-            tile_queries: false,
             variant: options.variant,
+            ..Default::default()
         },
     )?;
     let [q, k, v] = ["q", "k", "v"].map(|name| inputs.upload(gpu, name, options.dtype));

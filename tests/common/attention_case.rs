@@ -148,6 +148,7 @@ impl Case {
             scale: self.scale,
             tile_queries: self.query_heads < self.kv_heads,
             variant: Some(kind),
+            ..Default::default()
         }
     }
 

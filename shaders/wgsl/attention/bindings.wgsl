@@ -1,6 +1,7 @@
 // What every attention kernel reads. Rows: the `group` heads that share a kv head stand beside each other, so row r of
 // (sequence, kv head) is token r / group and output head kv_head * group + r % group, and K and V serve the whole group.
 #import shared/grid
+#import attention/sequences
 
 struct AttentionParams {
     batch: u32,         // sequences
@@ -13,6 +14,9 @@ struct AttentionParams {
     align_end: u32,     // 1: the last query row stands at the last key instead
     left: i32,          // key s is visible to position t where t - left <= s <= t + right
     right: i32,
+    block: i32,         // BLOCKS: tokens that a key stands for
+    stride: i32,        // BLOCKS: tokens from one key's first to the next key's first
+    capacity: u32,      // BLOCKS and LENGTHS: tokens that the cache holds
     scale: f32,
     row_tiles: u32,     // tiles of rows of one (sequence, kv head)
     splits: u32,        // ranges of keys, one workgroup each (decode)
@@ -29,39 +33,9 @@ struct AttentionParams {
 #if KEY_MASK
 @group(0) @binding(6) var<storage, read> key_mask: array<u32>;         // [batch, tokens], 1 = visible
 #endif
-#if PACKED || LENGTHS
-@group(0) @binding(7) var<storage, read> sequences: array<u32>;        // PACKED: cu_seqlens of queries, then of keys; LENGTHS: keys per sequence
+#if POSITIONS
+@group(0) @binding(10) var<storage, read> positions: array<u32>;       // [all query tokens], rising within a sequence
 #endif
-
-// Rows [query_start, +query_count) of `query` and [key_start, +key_count) of `key` belong together.
-struct Sequence {
-    query_start: u32,
-    query_count: u32,
-    key_start: u32,
-    key_count: u32,
-    q_offset: i32,
-}
-
-fn sequence_at(batch: u32) -> Sequence {
-    var s: Sequence;
-#if PACKED
-    s.query_start = sequences[batch];
-    s.query_count = sequences[batch + 1u] - s.query_start;
-    s.key_start = sequences[params.batch + 1u + batch];
-    s.key_count = sequences[params.batch + 2u + batch] - s.key_start;
-#else
-    s.query_start = batch * params.query_tokens;
-    s.query_count = params.query_tokens;
-    s.key_start = batch * params.tokens;
-#if LENGTHS
-    s.key_count = min(sequences[batch], params.tokens);
-#else
-    s.key_count = params.tokens;
-#endif
-#endif
-    s.q_offset = select(params.q_offset, i32(s.key_count) - i32(s.query_count), params.align_end == 1u);
-    return s;
-}
 
 // Logits are kept in base 2. A masked key has MASKED, a running maximum starts at FLOOR: exp2(MASKED - FLOOR) is 0, so
 // a row without a visible key sums to 0 without a branch, and no infinity is ever formed.

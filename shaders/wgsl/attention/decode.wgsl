@@ -52,10 +52,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
     if (first_row >= rows) { return; }
 
     // The keys of this range that the rows of the tile can see.
-    let first_position = s.q_offset + i32(first_row / params.group);
-    let last_position = s.q_offset + i32(min(first_row + {ROW_TILE-1}u, rows - 1u) / params.group);
-    let begin = max(i32(split * params.split_tokens), first_position - params.left);
-    let end = min(min(i32((split + 1u) * params.split_tokens), i32(s.key_count)), last_position + params.right + 1);
+    let first_position = position_of(s, first_row);
+    let last_position = position_of(s, min(first_row + {ROW_TILE-1}u, rows - 1u));
+    let begin = max(i32(split * params.split_tokens), first_key(first_position));
+    let end = min(min(i32((split + 1u) * params.split_tokens), i32(s.key_count)), end_key(last_position));
 
     for (var at = thread; at < {ROW_TILE}u * DEPTH_QUADS; at += 64u) {
         let depth = at % DEPTH_QUADS * 4u;
@@ -126,8 +126,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
         visible = visible && key_mask[entry] != 0u;
 #endif
 #for r in 0..ROW_TILE
-        let position{r} = s.q_offset + i32((first_row + {r}u) / params.group);
-        let visible{r} = visible && key_position >= position{r} - params.left && key_position <= position{r} + params.right;
+        let position{r} = position_of(s, min(first_row + {r}u, rows - 1u));
+        let visible{r} = visible && key_position >= first_key(position{r}) && key_position < end_key(position{r});
         let logit{r} = select(MASKED, dot{r}.x + dot{r}.y + (dot{r}.z + dot{r}.w) + bias, visible{r});
 #endfor
 #if ROW_TILE == 1

@@ -46,10 +46,10 @@ fn main(
     }
 
     // Some row of the tile sees the keys low..high; this split has split_tokens of them, its lanes take turns.
-    let first_position = s.q_offset + i32(first / params.group);
-    let last_position = s.q_offset + i32((min(first + {ROWS}u, rows) - 1u) / params.group);
-    let low = clamp(first_position - params.left, 0, i32(s.key_count)) + i32(split * params.split_tokens);
-    let high = min(low + i32(params.split_tokens), clamp(last_position + params.right + 1, 0, i32(s.key_count)));
+    let first_position = position_of(s, first);
+    let last_position = position_of(s, min(first + {ROWS}u, rows) - 1u);
+    let low = clamp(first_key(first_position), 0, i32(s.key_count)) + i32(split * params.split_tokens);
+    let high = min(low + i32(params.split_tokens), clamp(end_key(last_position), 0, i32(s.key_count)));
 
     // Every lane holds all rows. Past the last row it repeats that one and stores nothing.
     let out_heads = params.kv_heads * params.group;
@@ -58,9 +58,9 @@ fn main(
     let row{r} = min(first + {r}u, rows - 1u);
     let token{r} = s.query_start + row{r} / params.group;
     let head{r} = kv_head * params.group + row{r} % params.group;
-    let position{r} = s.q_offset + i32(row{r} / params.group);
-    let row_low{r} = position{r} - params.left;
-    let row_high{r} = min(position{r} + params.right + 1, high);
+    let position{r} = position_of(s, row{r});
+    let row_low{r} = first_key(position{r});
+    let row_high{r} = min(end_key(position{r}), high);
     let query_start{r} = (token{r} * params.query_heads + head{r} % params.query_heads) * {HEAD_DIM}u;
 #for d in 0..(HEAD_DIM+3)/4
     let query{r}_{d} = factor * load_query(query_start{r} + {d*4}u, {HEAD_DIM-d*4}u);

@@ -45,11 +45,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
     let slot = x ^ y;
 
     // The rows of the tile see keys from `key_begin` to `key_end`.
-    let first_position = s.q_offset + i32(first_row / params.group);
-    let last_position = s.q_offset + i32(min(first_row + {ROW_TILE-1}u, rows - 1u) / params.group);
+    let first_position = position_of(s, first_row);
+    let last_position = position_of(s, min(first_row + {ROW_TILE-1}u, rows - 1u));
     let key_count = i32(s.key_count);
-    let key_begin = max(first_position - params.left, 0);
-    let key_end = min(last_position + params.right + 1, key_count);
+    let key_begin = max(first_key(first_position), 0);
+    let key_end = min(end_key(last_position), key_count);
 
 #for h in 0..ROW_TILE/32
 #for r in 0..4
@@ -125,7 +125,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
         // 2. Scale, bias and visibility. Only a tile at an edge of the visible range tests each element.
         let scale = params.scale * LOG2_E;
         let last_key = start + {KEY_TILE-1};
-        let at_edge = last_key >= key_count || last_key > first_position + params.right || start < last_position - params.left;
+        let at_edge = last_key >= key_count || last_key >= end_key(first_position) || start < first_key(last_position);
 #for k in 0..KEY_TILE/32
         let keys{k} = start + i32((x + {8*k}u) * 4u) + vec4i(0, 1, 2, 3);
 #if KEY_BIAS || KEY_MASK
@@ -154,9 +154,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
         if (at_edge) {
 #for h in 0..ROW_TILE/32
 #for r in 0..4
-            let position{h}_{r} = s.q_offset + i32((first_row + (y + {8*h}u) * 4u + {r}u) / params.group);
-            let low{h}_{r} = vec4i(position{h}_{r} - params.left);
-            let high{h}_{r} = vec4i(min(position{h}_{r} + params.right, key_count - 1));
+            let position{h}_{r} = position_of(s, min(first_row + (y + {8*h}u) * 4u + {r}u, rows - 1u));
+            let low{h}_{r} = vec4i(first_key(position{h}_{r}));
+            let high{h}_{r} = vec4i(min(end_key(position{h}_{r}), key_count) - 1);
 #for k in 0..KEY_TILE/32
             score{h}_{r}_{k} = select(vec4f(MASKED), score{h}_{r}_{k}, (keys{k} >= low{h}_{r}) & (keys{k} <= high{h}_{r}));
 #endfor

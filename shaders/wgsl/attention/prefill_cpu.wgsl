@@ -56,10 +56,10 @@ fn main(
     }
 
     // Some row of the tile sees the keys visible_low..visible_high; every row sees those in seen_low..seen_high.
-    let first_position = s.q_offset + i32(first / params.group);
-    let last_position = s.q_offset + i32((min(first + TILE, rows) - 1u) / params.group);
-    let visible_low = clamp(first_position - params.left, 0, i32(s.key_count));
-    let visible_high = clamp(last_position + params.right + 1, 0, i32(s.key_count));
+    let first_position = position_of(s, first);
+    let last_position = position_of(s, min(first + TILE, rows) - 1u);
+    let visible_low = clamp(first_key(first_position), 0, i32(s.key_count));
+    let visible_high = clamp(end_key(last_position), 0, i32(s.key_count));
 #if PARTIAL
     let low = visible_low + i32(split * params.split_tokens);
     let high = min(low + i32(params.split_tokens), visible_high);
@@ -67,8 +67,8 @@ fn main(
     let low = visible_low;
     let high = visible_high;
 #endif
-    let seen_low = last_position - params.left;
-    let seen_high = min(first_position + params.right + 1, high);
+    let seen_low = first_key(last_position);
+    let seen_high = min(end_key(first_position), high);
 
     // This lane owns ROWS rows, 8 apart. Past the last row it repeats that one and stores nothing.
     let factor = params.scale * LOG2_E;
@@ -76,9 +76,9 @@ fn main(
     let row{r} = min(first + {r*8}u + lane, rows - 1u);
     let token{r} = s.query_start + row{r} / params.group;
     let head{r} = kv_head * params.group + row{r} % params.group;
-    let position{r} = s.q_offset + i32(row{r} / params.group);
-    let row_low{r} = position{r} - params.left;
-    let row_high{r} = min(position{r} + params.right + 1, high);
+    let position{r} = position_of(s, row{r});
+    let row_low{r} = first_key(position{r});
+    let row_high{r} = min(end_key(position{r}), high);
     let query_start{r} = (token{r} * params.query_heads + head{r} % params.query_heads) * {HEAD_DIM}u;
 #for d in 0..(HEAD_DIM+3)/4
     let query{r}_{d} = factor * load_query(query_start{r} + {d*4}u, {HEAD_DIM-d*4}u);

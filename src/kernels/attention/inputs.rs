@@ -34,12 +34,24 @@ pub struct AttentionInputs<'a> {
     /// `[batch]` u32: keys per sequence where `key` and `value` are caches with room for more. Lengths past the capacity
     /// count as the capacity.
     pub lengths: Option<&'a Tensor>,
+    /// `[batch, query_tokens]` u32, packed `[all query tokens]`: where each query stands, below 2^29 and rising within a
+    /// sequence; instead of positions that follow each other from `q_offset`. Nothing on the GPU checks this.
+    pub positions: Option<&'a Tensor>,
 }
 
 impl<'a> AttentionInputs<'a> {
     /// Queries, keys and values alone.
     pub fn new(query: &'a Tensor, key: &'a Tensor, value: &'a Tensor) -> Self {
-        Self { query, key, value, key_mask: None, key_bias: None, sequences: None, lengths: None }
+        Self {
+            query,
+            key,
+            value,
+            key_mask: None,
+            key_bias: None,
+            sequences: None,
+            lengths: None,
+            positions: None,
+        }
     }
 
     pub(super) fn bind<'s>(&self, recorder: Recorder<'s>) -> Result<Recorder<'s>> {
@@ -53,6 +65,9 @@ impl<'a> AttentionInputs<'a> {
         }
         if let Some(sequences) = self.sequences.map(|s| &s.bounds).or(self.lengths) {
             recorder = recorder.bind("sequences", sequences)?;
+        }
+        if let Some(positions) = self.positions {
+            recorder = recorder.bind("positions", positions)?;
         }
         Ok(recorder)
     }
@@ -133,6 +148,12 @@ impl<'a> AttentionInputs<'a> {
             expect_dtype(operator, "lengths", lengths, &[Dtype::U32])?;
             expect_shape(operator, "lengths", lengths, &[batch])?;
         }
+        if let Some(positions) = self.positions {
+            expect_dtype(operator, "positions", positions, &[Dtype::U32])?;
+            let packed: &[usize] = &[query_tokens];
+            let expected = if self.sequences.is_some() { packed } else { &[batch, query_tokens] };
+            expect_shape(operator, "positions", positions, expected)?;
+        }
         let mut shape = Shape {
             batch,
             query_tokens,
@@ -200,10 +221,10 @@ impl Shape {
 #[derive(Clone, Debug)]
 pub struct PackedSequences {
     /// cu_seqlens of the queries, then of the keys.
-    bounds: Tensor,
-    count: usize,
-    most_query_tokens: usize,
-    most_tokens: usize,
+    pub(crate) bounds: Tensor,
+    pub(crate) count: usize,
+    pub(crate) most_query_tokens: usize,
+    pub(crate) most_tokens: usize,
     /// The bounds, where the host knows them.
     host: Option<(Vec<u32>, Vec<u32>)>,
 }

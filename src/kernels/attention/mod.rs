@@ -26,12 +26,26 @@ pub struct AttentionConfig {
     pub window: Option<usize>,
     /// Position of the first query row, within ±2^29; `None`: the last query row stands at the last key.
     pub q_offset: Option<i64>,
+    /// Keys that each stand for a block of tokens; needs `causal`, no window, and a `q_offset` unless the keys are a cache.
+    pub key_blocks: Option<KeyBlocks>,
     /// Factor of q · k, finite; `None`: 1 / sqrt(head_dim).
     pub scale: Option<f32>,
     /// Allow fewer query heads than kv heads: output head j uses query head j mod query_heads (rSQA).
     pub tile_queries: bool,
     /// The build, instead of the one that fits the adapter.
     pub variant: Option<VariantKind>,
+}
+
+/// Keys of which number i stands for the tokens i · stride .. i · stride + block: a query at position t, in tokens, sees it where
+/// i · stride + block <= t + 1 (Native Sparse Attention, arXiv 2502.11089, Eq. 7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyBlocks {
+    /// Tokens of a block, at least 1.
+    pub block: usize,
+    /// Tokens from one block's first to the next one's, at least 1.
+    pub stride: usize,
+    /// Tokens behind all keys, such as a cache's capacity: `lengths` count tokens, up to this.
+    pub tokens: usize,
 }
 
 /// softmax(scale · q kᵀ + key_bias + mask) v, without a buffer of tokens x tokens.
@@ -70,6 +84,9 @@ struct AttentionParams {
     align_end: u32,
     left: i32,
     right: i32,
+    block: i32,
+    stride: i32,
+    capacity: u32,
     scale: f32,
     row_tiles: u32,
     splits: u32,
@@ -90,6 +107,17 @@ impl Attention {
         if let Some(offset) = config.q_offset.filter(|offset| offset.unsigned_abs() >= UNBOUNDED as u64 / 2) {
             return Err(Error::config(NAME, "q_offset", offset, "a position within ±2^29"));
         }
+        if let Some(KeyBlocks { block, stride, tokens }) = config.key_blocks {
+            for (key, value) in [("block", block), ("stride", stride), ("tokens", tokens)] {
+                if value == 0 || value >= UNBOUNDED as usize / 2 {
+                    return Err(Error::config(NAME, &format!("key_blocks.{key}"), value, "1 to 2^29 - 1"));
+                }
+            }
+            if !config.causal || config.window.is_some() {
+                let found = format!("causal = {}, window = {:?}", config.causal, config.window);
+                return Err(Error::config(NAME, "key_blocks", found, "causal attention without a window"));
+            }
+        }
         let variant = gpu.variant(config.variant)?;
         Ok(Self { config, variant })
     }
@@ -104,6 +132,10 @@ impl Attention {
     /// Errors: `Shape`, `Limit`, `Schedule` for a tensor of another [`Gpu`].
     pub fn record(&self, schedule: &mut Schedule, inputs: AttentionInputs<'_>) -> Result<AttentionOutput> {
         let shape = inputs.check(NAME, self.config.tile_queries)?;
+        let placed = self.config.q_offset.is_some() || inputs.lengths.is_some() || inputs.positions.is_some();
+        if self.config.key_blocks.is_some() && !placed {
+            return Err(Error::config(NAME, "q_offset", "none", "a position, as keys are blocks of tokens"));
+        }
         let out = schedule.tensor("attention out", &shape.out_shape(), Dtype::F32)?;
         let lse = schedule.tensor("lse", &shape.lse_shape(), Dtype::F32)?;
         match tiles::route(self.variant.kind, &shape) {
@@ -158,6 +190,8 @@ impl Attention {
             .flag("KEY_MASK", inputs.key_mask.is_some())
             .flag("PACKED", inputs.sequences.is_some())
             .flag("LENGTHS", inputs.lengths.is_some())
+            .flag("BLOCKS", self.config.key_blocks.is_some())
+            .flag("POSITIONS", inputs.positions.is_some())
             .flag("SUBGROUP", self.variant.kind.uses_subgroups())
     }
 
@@ -174,6 +208,9 @@ impl Attention {
             align_end: self.config.q_offset.is_none() as u32,
             left,
             right,
+            block: self.config.key_blocks.map_or(1, |blocks| blocks.block as i32),
+            stride: self.config.key_blocks.map_or(1, |blocks| blocks.stride as i32),
+            capacity: self.config.key_blocks.map_or(0, |blocks| blocks.tokens as u32),
             scale: self.config.scale.unwrap_or((shape.head_dim as f32).powf(-0.5)),
             row_tiles: row_tiles as u32,
             splits: splits as u32,
@@ -197,6 +234,11 @@ impl Attention {
     fn cost(&self, inputs: &AttentionInputs<'_>, shape: &Shape) -> Cost {
         let AttentionConfig { causal, window, q_offset, .. } = self.config;
         let pairs = |queries: usize, keys: usize| {
+            if let Some(KeyBlocks { block, stride, tokens }) = self.config.key_blocks {
+                let first = q_offset.unwrap_or(tokens as i64 - queries as i64);
+                let seen = |row: usize| visible_blocks(first + row as i64, block, stride).min(keys);
+                return (0..queries).map(seen).sum::<usize>() as f64;
+            }
             let offset = q_offset.unwrap_or(keys as i64 - queries as i64);
             crate::models::sqa_cost::visible_pairs(queries, keys, causal, window, offset) as f64
         };
@@ -208,6 +250,14 @@ impl Attention {
         let out: usize = shape.out_shape().iter().product();
         let bytes = inputs.query.bytes() + inputs.key.bytes() + inputs.value.bytes() + 4 * out as u64;
         Cost { flops, bytes: bytes as f64 }
+    }
+}
+
+/// Blocks whose last token stands at or before `position`.
+pub(crate) fn visible_blocks(position: i64, block: usize, stride: usize) -> usize {
+    match position + 1 - block as i64 {
+        behind @ 0.. => behind as usize / stride + 1,
+        _ => 0,
     }
 }
 
