@@ -10,11 +10,13 @@ pub mod attention;
 pub mod denoise;
 pub mod flash_lla;
 pub mod linear;
+pub mod native_sparse;
 pub mod non_local_means;
 pub mod norm;
 pub mod rope;
 pub mod sqa;
 pub(crate) mod symmetric;
+pub mod video_nsa;
 
 /// Uniform noise in [-1, 1), the same for the same seed (splitmix64).
 #[cfg(test)]
