@@ -1,6 +1,7 @@
 //! Compositions of operators: a layer, an image filter, an experiment.
 
 pub mod denoise;
+pub mod native_sparse_cost;
 pub mod non_local_means;
 pub mod sqa;
 pub mod sqa_cost;

@@ -54,8 +54,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
     // The keys of this range that the rows of the tile can see.
     let first_position = position_of(s, first_row);
     let last_position = position_of(s, min(first_row + {ROW_TILE-1}u, rows - 1u));
-    let begin = max(i32(split * params.split_tokens), first_key(first_position));
-    let end = min(min(i32((split + 1u) * params.split_tokens), i32(s.key_count)), end_key(last_position));
+    let begin = max(first_key(first_position), 0) + i32(split * params.split_tokens);
+    let end = min(min(begin + i32(params.split_tokens), i32(s.key_count)), end_key(last_position));
 
     for (var at = thread; at < {ROW_TILE}u * DEPTH_QUADS; at += 64u) {
         let depth = at % DEPTH_QUADS * 4u;

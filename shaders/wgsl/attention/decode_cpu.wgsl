@@ -76,17 +76,9 @@ fn main(
 #for j in 0..KEYS
         let at{j} = start + {j*8} + i32(lane);
         let own{j} = s.key_start + u32(min(at{j}, high - 1));
-        let key_row{j} = (own{j} * params.kv_heads + kv_head) * {HEAD_DIM}u;
-        let value_row{j} = (own{j} * params.kv_heads + kv_head) * {VALUE_DIM}u;
-#for r in 0..ROWS
-        var score{r}_{j} = 0.0;
 #endfor
-#for d in 0..(HEAD_DIM+3)/4
-        let key{d}_{j} = load_key(key_row{j} + {d*4}u, {HEAD_DIM-d*4}u);
-#for r in 0..ROWS
-        score{r}_{j} += dot(query{r}_{d}, key{d}_{j});
-#endfor
-#endfor
+#import attention/lane_scores
+#for j in 0..KEYS
 #if KEY_BIAS
         let bias{j} = clamp(key_bias[own{j}], -BIAS_LIMIT, BIAS_LIMIT) * LOG2_E;
 #else
@@ -102,31 +94,8 @@ fn main(
         score{r}_{j} = select(MASKED, score{r}_{j} + bias{j}, visible{r}_{j});
 #endfor
 #endfor
-
-#for r in 0..ROWS
-        var peak{r} = maximum{r};
-#for j in 0..KEYS
-        peak{r} = max(peak{r}, score{r}_{j});
-#endfor
-        let rescale{r} = exp2(maximum{r} - peak{r});
-        maximum{r} = peak{r};
-        sum{r} *= rescale{r};
-#for j in 0..KEYS
-        let weight{r}_{j} = exp2(score{r}_{j} - peak{r});
-        sum{r} += weight{r}_{j};
-#endfor
-#endfor
-#for c in 0..(VALUE_DIM+3)/4
-#for r in 0..ROWS
-        out{r}_{c} *= rescale{r};
-#endfor
-#for j in 0..KEYS
-        let value{c}_{j} = load_value(value_row{j} + {c*4}u, {VALUE_DIM-c*4}u);
-#for r in 0..ROWS
-        out{r}_{c} = fma(vec4f(weight{r}_{j}), value{c}_{j}, out{r}_{c});
-#endfor
-#endfor
-#endfor
+#import attention/lane_softmax
+#import attention/lane_values
     }
 
 #if PACKED

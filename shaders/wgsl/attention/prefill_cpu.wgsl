@@ -94,36 +94,12 @@ fn main(
         // 1. Scores.
 #if SUBGROUP
         let own = s.key_start + u32(min(start + i32(lane) % KEYS, high - 1));
-        let key_row = (own * params.kv_heads + kv_head) * {HEAD_DIM}u;
-        let value_row = (own * params.kv_heads + kv_head) * {VALUE_DIM}u;
-#for d in 0..((HEAD_DIM+3)/4*KEYS+7)/8
-        let key_column{d} = min({d*8/KEYS}u + lane / {KEYS}u, {(HEAD_DIM-1)/4}u) * 4u;
-        let key{d} = load_key(key_row + key_column{d}, {HEAD_DIM}u - key_column{d});
-#endfor
 #else
 #for j in 0..KEYS
         let own{j} = s.key_start + u32(min(start + {j}, high - 1));
-        let key_row{j} = (own{j} * params.kv_heads + kv_head) * {HEAD_DIM}u;
-        let value_row{j} = (own{j} * params.kv_heads + kv_head) * {VALUE_DIM}u;
 #endfor
 #endif
-#for j in 0..KEYS
-#for r in 0..ROWS
-        var score{r}_{j} = 0.0;
-#endfor
-#endfor
-#for d in 0..(HEAD_DIM+3)/4
-#for j in 0..KEYS
-#if SUBGROUP
-        let key{d}_{j} = subgroupBroadcast(key{d*KEYS/8}, {d%(8/KEYS)*KEYS+j}u);
-#else
-        let key{d}_{j} = load_key(key_row{j} + {d*4}u, {HEAD_DIM-d*4}u);
-#endif
-#for r in 0..ROWS
-        score{r}_{j} += dot(query{r}_{d}, key{d}_{j});
-#endfor
-#endfor
-#endfor
+#import attention/lane_scores
 
         // 2. Bias and visibility. Most steps hold only keys that every row sees.
 #if (KEY_BIAS || KEY_MASK) && SUBGROUP
@@ -149,48 +125,9 @@ fn main(
 #endfor
         }
 
-        // 3. Online softmax.
-#for r in 0..ROWS
-        let peak{r} = max(maximum{r}
-#for j in 0..KEYS-1
-            , max(score{r}_{j}
-#endfor
-            , score{r}_{KEYS-1}
-#for j in 0..KEYS
-            )
-#endfor
-            ;
-        let rescale{r} = exp2(maximum{r} - peak{r});
-        maximum{r} = peak{r};
-        sum{r} *= rescale{r};
-#for j in 0..KEYS
-        let weight{r}_{j} = exp2(score{r}_{j} - peak{r});
-        sum{r} += weight{r}_{j};
-#endfor
-#endfor
-
-        // 4. Weighted values.
-#if SUBGROUP
-#for c in 0..((VALUE_DIM+3)/4*KEYS+7)/8
-        let value_column{c} = min({c*8/KEYS}u + lane / {KEYS}u, {(VALUE_DIM-1)/4}u) * 4u;
-        let value{c} = load_value(value_row + value_column{c}, {VALUE_DIM}u - value_column{c});
-#endfor
-#endif
-#for c in 0..(VALUE_DIM+3)/4
-#for r in 0..ROWS
-        out{r}_{c} *= rescale{r};
-#endfor
-#for j in 0..KEYS
-#if SUBGROUP
-        let value{c}_{j} = subgroupBroadcast(value{c*KEYS/8}, {c%(8/KEYS)*KEYS+j}u);
-#else
-        let value{c}_{j} = load_value(value_row{j} + {c*4}u, {VALUE_DIM-c*4}u);
-#endif
-#for r in 0..ROWS
-        out{r}_{c} = fma(vec4f(weight{r}_{j}), value{c}_{j}, out{r}_{c});
-#endfor
-#endfor
-#endfor
+        // 3. Online softmax. 4. Weighted values.
+#import attention/lane_softmax
+#import attention/lane_values
     }
 
 #if PARTIAL && PACKED

@@ -138,7 +138,7 @@ impl Attention {
         }
         let out = schedule.tensor("attention out", &shape.out_shape(), Dtype::F32)?;
         let lse = schedule.tensor("lse", &shape.lse_shape(), Dtype::F32)?;
-        match tiles::route(self.variant.kind, &shape) {
+        match tiles::route(self.variant.kind, &shape, self.reachable(&inputs, &shape)) {
             Route::Prefill(tile) => {
                 let constants = tile.apply(self.constants(&inputs, &shape));
                 let row_tiles = shape.rows().div_ceil(tile.rows);
@@ -228,6 +228,16 @@ impl Attention {
             (false, None) => (UNBOUNDED, UNBOUNDED),
             (false, Some(window)) => (bounded(window / 2), bounded(window / 2)),
         }
+    }
+
+    /// How many keys the rows of one sequence can see between them.
+    fn reachable(&self, inputs: &AttentionInputs<'_>, shape: &Shape) -> usize {
+        let (left, right) = self.reach();
+        // Positions of their own may lie anywhere.
+        if inputs.positions.is_some() || left == UNBOUNDED {
+            return shape.tokens;
+        }
+        shape.tokens.min((left + right + 1) as usize + shape.query_tokens - 1)
     }
 
     /// FLOPs over the visible pairs; bytes of every tensor once. Masked keys and cache lengths are not known here.

@@ -36,9 +36,10 @@ const DECODE_ROWS: usize = 16;
 /// Keys from which splitting pays.
 const DECODE_TOKENS: usize = 128;
 
-pub(super) fn route(kind: VariantKind, shape: &Shape) -> Route {
-    if shape.rows() <= DECODE_ROWS && shape.tokens >= DECODE_TOKENS {
-        return decode(kind, shape);
+/// `reach` is how many keys the rows of a sequence can see between them.
+pub(super) fn route(kind: VariantKind, shape: &Shape, reach: usize) -> Route {
+    if shape.rows() <= DECODE_ROWS && reach >= DECODE_TOKENS {
+        return decode(kind, shape, reach);
     }
     Route::Prefill(if kind.is_cpu() { prefill_cpu(kind, shape) } else { prefill_gpu(shape) })
 }
@@ -82,7 +83,7 @@ fn decode_cpu(kind: VariantKind, shape: &Shape) -> (Tile, usize) {
     (Tile { kernel, rows, constants: vec![("ROWS", rows), ("KEYS", 1), ("SUBGROUP", 0)] }, 8)
 }
 
-fn decode(kind: VariantKind, shape: &Shape) -> Route {
+fn decode(kind: VariantKind, shape: &Shape, reach: usize) -> Route {
     let (tile, partials_per_split, wanted_groups) = if kind.is_cpu() {
         let (tile, partials) = decode_cpu(kind, shape);
         (tile, partials, 16)
@@ -92,9 +93,9 @@ fn decode(kind: VariantKind, shape: &Shape) -> Route {
     };
     // Enough workgroups to fill the adapter, but ranges of at least 128 keys: a partial result costs as much as a few keys.
     let others = shape.rows().div_ceil(tile.rows) * shape.kv_heads * shape.batch;
-    let splits = usize::div_ceil(wanted_groups, others).clamp(1, shape.tokens.div_ceil(128));
-    let split_tokens = shape.tokens.div_ceil(splits).next_multiple_of(64);
-    Route::Decode { tile, splits: shape.tokens.div_ceil(split_tokens), split_tokens, partials_per_split }
+    let splits = usize::div_ceil(wanted_groups, others).clamp(1, reach.div_ceil(128));
+    let split_tokens = reach.div_ceil(splits).next_multiple_of(64);
+    Route::Decode { tile, splits: reach.div_ceil(split_tokens), split_tokens, partials_per_split }
 }
 
 /// The smallest tile that holds the rows, else the largest whose query fits beside the keys in 16 KiB.

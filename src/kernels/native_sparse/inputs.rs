@@ -1,9 +1,9 @@
 //! What Native Sparse Attention reads, and every rule its shapes follow.
 
-use super::{Compression, Gates, NAME};
+use super::{Compression, Gates, NAME, NativeSparseConfig};
 use crate::error::{Error, Result};
-use crate::kernels::attention::{AttentionInputs, Shape};
-use crate::kernels::{dims, expect_dtype, expect_shape};
+use crate::kernels::attention::{AttentionInputs, PackedSequences, Shape};
+use crate::kernels::{expect_dtype, expect_shape};
 use crate::tensor::{Dtype, Tensor};
 
 /// Tensors of one Native Sparse Attention. query_heads is a multiple of kv_heads, and query head i reads kv head
@@ -29,6 +29,9 @@ pub struct NativeSparseInputs<'a> {
     pub blocks: Option<&'a Tensor>,
     /// `[batch]` u32: tokens per sequence where keys and values are caches with room for more.
     pub lengths: Option<&'a Tensor>,
+    /// Sequences of different lengths behind each other, queries and keys with the same bounds: all tensors without their batch,
+    /// `[all tokens, ..]`. Excludes `lengths`.
+    pub sequences: Option<&'a PackedSequences>,
 }
 
 impl<'a> NativeSparseInputs<'a> {
@@ -44,22 +47,41 @@ impl<'a> NativeSparseInputs<'a> {
             window: None,
             blocks: None,
             lengths: None,
+            sequences: None,
         }
     }
 
     /// Query, key and value as dense attention takes them.
     pub(super) fn attention(&self) -> AttentionInputs<'a> {
-        AttentionInputs { lengths: self.lengths, ..AttentionInputs::new(self.query, self.key, self.value) }
+        AttentionInputs {
+            lengths: self.lengths,
+            sequences: self.sequences,
+            ..AttentionInputs::new(self.query, self.key, self.value)
+        }
     }
 
     /// Where the first query row stands if the configuration doesn't say; `None` where only the GPU knows.
     pub(super) fn first_position(&self, shape: &Shape) -> Option<i64> {
-        self.lengths.is_none().then_some(shape.tokens as i64 - shape.query_tokens as i64)
+        match (self.sequences, self.lengths) {
+            (Some(_), _) => Some(0),
+            (None, Some(_)) => None,
+            (None, None) => Some(shape.tokens as i64 - shape.query_tokens as i64),
+        }
     }
 
     /// Every shape rule.
-    pub(super) fn check(&self) -> Result<Shape> {
+    pub(super) fn check(&self, config: &NativeSparseConfig) -> Result<Shape> {
         let shape = self.attention().check(NAME, false)?;
+        if self.sequences.is_some() {
+            if let Some(offset) = config.q_offset.filter(|offset| *offset != 0) {
+                return Err(Error::config(NAME, "q_offset", offset, "0 or none beside packed sequences"));
+            }
+            let (queries, keys) = (self.query.shape()[0], self.key.shape()[0]);
+            if queries != keys {
+                let found = format!("has {queries} packed tokens");
+                return Err(Error::shape(NAME, "q", found, format!("{keys}, as k")));
+            }
+        }
         self.gates.check(&shape)?;
         for (name, pair) in [("compressed", self.compressed), ("window", self.window)] {
             let Some((key, value)) = pair else { continue };
@@ -70,12 +92,12 @@ impl<'a> NativeSparseInputs<'a> {
         }
         if let Some(blocks) = self.blocks {
             expect_dtype(NAME, "idx", blocks, &[Dtype::U32])?;
-            let [batch, tokens, heads, count] =
-                dims(NAME, "idx", blocks, "[batch, query_tokens, kv_heads, n]")?;
-            if (batch, tokens, heads) != (shape.batch, shape.query_tokens, shape.kv_heads) || count == 0 {
-                let found = format!("has shape {:?}", blocks.shape());
-                let expected = format!("[{}, {}, {}, n]", shape.batch, shape.query_tokens, shape.kv_heads);
-                return Err(Error::shape(NAME, "idx", found, expected));
+            let found = blocks.shape();
+            let rows = &self.query.shape()[..self.query.shape().len() - 2];
+            let expected = [rows, &[shape.kv_heads]].concat();
+            if found.len() != expected.len() + 1 || !found.starts_with(&expected) || blocks.elements() == 0 {
+                let expected = format!("{expected:?} and the number of blocks");
+                return Err(Error::shape(NAME, "idx", format!("has shape {found:?}"), expected));
             }
         }
         Ok(shape)

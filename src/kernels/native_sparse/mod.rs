@@ -7,14 +7,14 @@ mod inputs;
 mod select;
 mod selected;
 
-pub use cache::NativeSparseCache;
-pub use compress::Compression;
+pub use cache::{CacheShape, NativeSparseCache, NewTokens};
+pub use compress::{BlockMlp, BlockPool, Compression};
 pub use gates::Gates;
 pub use inputs::NativeSparseInputs;
 pub use select::{BlockSelection, SelectInputs};
 pub use selected::{SelectedAttention, SelectedConfig};
 
-use super::attention::{Attention, AttentionConfig, AttentionInputs, KeyBlocks, UNBOUNDED};
+use super::attention::{Attention, AttentionConfig, AttentionInputs, KeyBlocks, PackedSequences, UNBOUNDED};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::schedule::Schedule;
@@ -164,22 +164,36 @@ impl NativeSparseAttention {
         schedule: &mut Schedule,
         inputs: &NativeSparseInputs<'_>,
     ) -> Result<NativeSparseOutput> {
-        let shape = inputs.check()?;
+        let shape = inputs.check(&self.config)?;
         let config = &self.config;
         let gpu = schedule.gpu().clone();
         let (scale, variant) = (config.scale, Some(self.variant.kind));
         let q_offset = config.q_offset.or(inputs.first_position(&shape));
+        let bounds = inputs.sequences.map(|sequences| compress::record_bounds(schedule, config, sequences));
+        let bounds = bounds.transpose()?;
+        let blocks_of = |sequences: &PackedSequences, bounds: &Tensor| {
+            let most = config.compressed_blocks(sequences.most_tokens).max(1);
+            PackedSequences::from_tensor(bounds, sequences.most_query_tokens, most)
+        };
+        let block_sequences =
+            inputs.sequences.zip(bounds.as_ref()).map(|(s, b)| blocks_of(s, b)).transpose()?;
         let dense = AttentionConfig { causal: true, q_offset, scale, variant, ..Default::default() };
 
         // 1. Every query against the pooled blocks (Eq. 7).
-        let (cmp_key, cmp_value) = compress::record(schedule, config, inputs, &shape)?;
+        let (cmp_key, cmp_value) =
+            compress::record(schedule, config, inputs, &shape, bounds.as_ref(), self.variant.kind)?;
         let key_blocks =
             KeyBlocks { block: config.cmp_block, stride: config.cmp_stride, tokens: shape.tokens };
-        let compressed = Attention::new(
-            &gpu,
-            AttentionConfig { key_blocks: Some(key_blocks), ..dense.clone() },
-        )?
-        .record(schedule, AttentionInputs { key: &cmp_key, value: &cmp_value, ..inputs.attention() })?;
+        let compressed =
+            Attention::new(&gpu, AttentionConfig { key_blocks: Some(key_blocks), ..dense.clone() })?.record(
+                schedule,
+                AttentionInputs {
+                    key: &cmp_key,
+                    value: &cmp_value,
+                    sequences: block_sequences.as_ref(),
+                    ..inputs.attention()
+                },
+            )?;
 
         // 2. The blocks that score best there (Eq. 8 to 11).
         let blocks = match inputs.blocks {
@@ -192,7 +206,7 @@ impl NativeSparseAttention {
                     lse_cmp: &compressed.lse,
                     tokens: shape.tokens,
                     lengths: inputs.lengths,
-                    sequences: None,
+                    sequences: block_sequences.as_ref(),
                 },
             )?,
         };
