@@ -3,10 +3,13 @@
 mod attention;
 mod config;
 mod flash_lla;
+mod native_sparse;
 mod sqa_layer;
 mod tensors;
 #[cfg(feature = "diagnostics")]
 mod twin;
+#[cfg(feature = "diagnostics")]
+mod twin_sparse;
 
 pub use config::{Config, KeySpec};
 pub use tensors::{HostData, HostTensor, Inputs, Outputs};
@@ -69,7 +72,7 @@ const fn optional(name: &'static str, shape: &'static str) -> TensorSpec {
 }
 
 /// Every kernel that `run` knows.
-pub const KERNELS: &[KernelSpec] = &[attention::SPEC, flash_lla::SPEC, sqa_layer::SPEC];
+pub const KERNELS: &[KernelSpec] = &[attention::SPEC, flash_lla::SPEC, native_sparse::SPEC, sqa_layer::SPEC];
 
 /// How to run a kernel.
 #[derive(Clone, Debug)]
