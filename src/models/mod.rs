@@ -1,5 +1,6 @@
 //! Compositions of operators: a layer, an image filter, an experiment.
 
+pub mod branch_gates;
 pub mod denoise;
 pub mod native_sparse_cost;
 pub mod non_local_means;
@@ -7,3 +8,4 @@ pub mod sqa;
 pub mod sqa_cost;
 pub mod sqa_presets;
 pub mod test_time_regression;
+pub mod video_nsa;
