@@ -10,6 +10,7 @@ mod tensors;
 mod twin;
 #[cfg(feature = "diagnostics")]
 mod twin_sparse;
+mod video_nsa;
 
 pub use config::{Config, KeySpec};
 pub use tensors::{HostData, HostTensor, Inputs, Outputs};
@@ -72,7 +73,8 @@ const fn optional(name: &'static str, shape: &'static str) -> TensorSpec {
 }
 
 /// Every kernel that `run` knows.
-pub const KERNELS: &[KernelSpec] = &[attention::SPEC, flash_lla::SPEC, native_sparse::SPEC, sqa_layer::SPEC];
+pub const KERNELS: &[KernelSpec] =
+    &[attention::SPEC, flash_lla::SPEC, native_sparse::SPEC, sqa_layer::SPEC, video_nsa::SPEC];
 
 /// How to run a kernel.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! Twins of native sparse attention and VideoNSA by name.
 
 use super::twin::attention_shape;
-use super::{Config, Inputs, Outputs, native_sparse};
+use super::{Config, Inputs, Outputs, native_sparse, video_nsa};
 use crate::error::{Error, Result};
 use crate::twins;
 use crate::twins::attention::AttentionShape;
@@ -42,5 +42,28 @@ pub(super) fn native_sparse(inputs: &Inputs, config: &Config) -> Result<Outputs>
     let count = lists.as_ref().map_or(options.top_n, |(count, _)| *count);
     outputs.signed("idx", &[&rows[..], &[shape.kv_heads, count]].concat(), &result.blocks);
     outputs.double("lse_cmp", &[&rows[..], &[shape.query_heads]].concat(), &result.lse_cmp);
+    Ok(outputs)
+}
+
+pub(super) fn video_nsa(inputs: &Inputs, config: &Config) -> Result<Outputs> {
+    let operator = video_nsa::operator_config(config, None)?;
+    operator.check()?;
+    let (shape, gates) = inputs_of(video_nsa::NAME, inputs)?;
+    let AttentionShape { batch, query_tokens, tokens, query_heads, value_dim, .. } = shape;
+    if query_tokens != tokens {
+        let found = format!("has {query_tokens} tokens");
+        return Err(Error::shape(video_nsa::NAME, "q", found, format!("{tokens}, as k")));
+    }
+    let [marks] = inputs.dims("is_vision", "[T]")?;
+    if marks != tokens {
+        let found = format!("has shape [{marks}]");
+        return Err(Error::shape(video_nsa::NAME, "is_vision", found, format!("[{tokens}]")));
+    }
+    let scale = config.number("scale")?;
+    let options = NativeSparseOptions { scale, ..NativeSparseOptions::from(&operator) };
+    let (q, k, v) = (inputs.floats("q")?, inputs.floats("k")?, inputs.floats("v")?);
+    let result = twins::video_nsa::video_nsa(q, k, v, &gates, &inputs.mask("is_vision")?, &shape, &options);
+    let mut outputs = Outputs::default();
+    outputs.double("out", &[batch, tokens, query_heads, value_dim], &result.out);
     Ok(outputs)
 }
