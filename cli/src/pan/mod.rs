@@ -163,8 +163,8 @@ impl Pan {
                 format!("the inserted picture, shown again by the last frame: it was in frame {PLANTED}"),
             )],
             notes: vec![
-                "along the edge: a frame and the ones just before it".into(),
-                "falling to the left: the way back meets the views of the way there".into(),
+                "the upper edge: a frame and those just before it".into(),
+                "the line down to the left: the way back meets the views of the way there".into(),
             ],
         }
     }

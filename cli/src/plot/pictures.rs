@@ -131,7 +131,7 @@ impl HeatMap {
     fn beside(&self, canvas: &Canvas, left: f64, top: f64, side: f64) -> Result<()> {
         let (right, width) = (WIDTH - MARGIN, 190.0);
         let x = right - width;
-        canvas.text(&self.value_label, (x, top + 6.0), 12.5, SOFT_INK, Side::Left)?;
+        canvas.text(&self.value_label, (right, top + 6.0), 12.5, SOFT_INK, Side::Right)?;
         for part in 0..64 {
             let at = |part: usize| x + width * part as f64 / 64.0;
             let ink = ramp((part as f64 + 0.5) / 64.0);
@@ -226,11 +226,19 @@ impl Still {
         }
         if let Some([top, left, part]) = self.outline {
             let scale = side / pixels as f64;
-            let corner = |y: usize, x: usize| (at.0 + x as f64 * scale, at.1 + y as f64 * scale);
-            let (a, b) = (corner(top, left), corner(top + part, left + part));
-            let path = [a, (b.0, a.1), b, (a.0, b.1), a, (b.0, a.1)];
-            canvas.line(&path, 3.5, RGBColor(255, 255, 255), false)?;
-            canvas.line(&path, 1.75, color(ACCENT), false)?;
+            let (y, x, part) = (at.1 + top as f64 * scale, at.0 + left as f64 * scale, part as f64 * scale);
+            for (rim, width, ink) in [(1.0, 3.5, RGBColor(255, 255, 255)), (0.0, 1.75, color(ACCENT))] {
+                let (low, high) = (-rim, part + rim);
+                let sides = [
+                    (low, low, high, low + width),
+                    (low, high - width, high, high),
+                    (low, low, low + width, high),
+                    (high - width, low, high, high),
+                ];
+                for (left, top, right, bottom) in sides {
+                    canvas.rectangle((x + left, y + top), (x + right, y + bottom), ink)?;
+                }
+            }
         }
         let ink = if self.accent { color(ACCENT) } else { SOFT_INK };
         canvas.text(&self.caption, (at.0 + side / 2.0, at.1 + side + 13.0), 12.0, ink, Side::Center)
