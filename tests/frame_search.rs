@@ -46,12 +46,12 @@ fn a_part_that_was_seen_before_is_found_in_its_frame() {
     let gpu = gpu();
     let tokens = FrameTokens::new(&film()).unwrap();
     let config = FrameSearchConfig { top_n: 3, window: 70, ..Default::default() };
-    let search = FrameSearch::new(&gpu, &tokens, &config).unwrap();
+    let search = FrameSearch::new(gpu, &tokens, &config).unwrap();
     for plan in [&search.sparse, &search.dense] {
         plan.poison();
         pollster::block_on(plan.run(no_progress)).unwrap();
     }
-    let selection = pollster::block_on(search.selection(&gpu)).unwrap();
+    let selection = pollster::block_on(search.selection(gpu)).unwrap();
 
     let quarter: Vec<usize> = (4..PATCHES).flat_map(|y| (4..PATCHES).map(move |x| y * PATCHES + x)).collect();
     let shares = selection.shares(FRAMES - 1, &quarter);
@@ -78,11 +78,11 @@ fn lists_of_all_frames_hold_all_the_weight() {
     let gpu = gpu();
     let tokens = FrameTokens::new(&film()[..4 * FRAME_SIDE * FRAME_SIDE * 3]).unwrap();
     let config = FrameSearchConfig { top_n: 5, ..Default::default() };
-    let search = FrameSearch::new(&gpu, &tokens, &config).unwrap();
+    let search = FrameSearch::new(gpu, &tokens, &config).unwrap();
     for plan in [&search.sparse, &search.dense] {
         pollster::block_on(plan.run(no_progress)).unwrap();
     }
-    let selection = pollster::block_on(search.selection(&gpu)).unwrap();
+    let selection = pollster::block_on(search.selection(gpu)).unwrap();
     for (token, weight) in selection.weight.iter().enumerate() {
         assert!((weight - 1.0).abs() < 1e-4, "token {token}: {weight}");
     }
