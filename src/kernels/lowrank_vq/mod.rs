@@ -1,11 +1,14 @@
 //! Low-rank vector quantisation: an image codec whose decoder is a few multiplications per pixel.
 
 mod decode;
+mod inputs;
 mod rate;
+mod steps;
 mod stream;
 
 pub use decode::LowRankVq;
 pub use rate::{Preset, Rate};
+pub use steps::{LowRankVqSteps, VqSteps};
 pub use stream::{pack_indices, unpack_indices, unpack_pixels};
 
 use crate::error::{Error, Result};
@@ -85,6 +88,12 @@ impl LowRankVqConfig {
         if let Some(bits) = self.bits.filter(|bits| !(1..=32).contains(bits)) {
             return Err(Error::config(NAME, "bits", bits, "1 to 32"));
         }
+        let of_a_patch = LowRankVqConfig { height: 1, width: 1, ..self.clone() }.indices();
+        if of_a_patch > u32::MAX as u64 {
+            let found = format!("{} and {}", self.rank, self.iterations);
+            let expected = format!("fewer than 2^32 indices of a patch, not {of_a_patch}");
+            return Err(Error::config(NAME, "rank and iterations", found, expected));
+        }
         if self.indices() > u32::MAX as u64 {
             let found = format!("{} x {} pixels", self.width, self.height);
             let expected = format!("fewer than 2^32 indices, not {}", self.indices());
@@ -95,7 +104,7 @@ impl LowRankVqConfig {
 
     /// Bits of an index into this many codewords. Errors: `Config` where the configured ones are too few, or there is no codeword.
     pub fn bits_per_index(&self, codewords: usize) -> Result<usize> {
-        if codewords == 0 || codewords > 1 << 32 {
+        if codewords == 0 || codewords as u64 > 1 << 32 {
             return Err(Error::config(NAME, "codewords", codewords, "1 to 2^32"));
         }
         let least = rate::least_bits(codewords);
