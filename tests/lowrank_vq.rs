@@ -1,6 +1,8 @@
 //! Low-rank vector-quantised decoding against its f64 twin, in every build that runs here and in plain steps.
 
 mod common;
+#[path = "lowrank_vq/speed.rs"]
+mod speed;
 #[path = "common/vq_case.rs"]
 mod vq_case;
 

@@ -93,7 +93,8 @@ impl LowRankVq {
         let mut constants = target.constants(config, constants);
         let (kernel, strips, strip_rows) = if self.variant.kind.is_cpu() {
             let block = config.patch.min(MOST_ROWS_CPU);
-            constants = constants.set("ROWS", block).flag("SUBGROUP", self.variant.kind.uses_subgroups());
+            let shared = self.variant.kind.uses_subgroups() && config.patch >= 16;
+            constants = constants.set("ROWS", block).flag("SUBGROUP", shared);
             let strips = columns.saturating_mul(config.patch).div_ceil(STRIP_CPU);
             ("lowrank_vq/decode_cpu", strips, config.height.div_ceil(block))
         } else {
