@@ -3,10 +3,14 @@
 mod attention;
 mod config;
 mod flash_lla;
+mod native_sparse;
 mod sqa_layer;
 mod tensors;
 #[cfg(feature = "diagnostics")]
 mod twin;
+#[cfg(feature = "diagnostics")]
+mod twin_sparse;
+mod video_nsa;
 
 pub use config::{Config, KeySpec};
 pub use tensors::{HostData, HostTensor, Inputs, Outputs};
@@ -69,7 +73,8 @@ const fn optional(name: &'static str, shape: &'static str) -> TensorSpec {
 }
 
 /// Every kernel that `run` knows.
-pub const KERNELS: &[KernelSpec] = &[attention::SPEC, flash_lla::SPEC, sqa_layer::SPEC];
+pub const KERNELS: &[KernelSpec] =
+    &[attention::SPEC, flash_lla::SPEC, native_sparse::SPEC, sqa_layer::SPEC, video_nsa::SPEC];
 
 /// How to run a kernel.
 #[derive(Clone, Debug)]

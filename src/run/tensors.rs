@@ -66,6 +66,11 @@ impl Inputs {
         Ok((inputs, header.metadata().clone().unwrap_or_default()))
     }
 
+    /// The kernel they are for.
+    pub(super) fn kernel(&self) -> &'static str {
+        self.kernel
+    }
+
     /// The tensor `name`, if the file has it.
     pub fn get(&self, name: &str) -> Option<&HostTensor> {
         self.tensors.get(name)
@@ -188,6 +193,12 @@ impl Outputs {
     pub fn unsigned(&mut self, name: &str, shape: &[usize], data: &[u32]) {
         let bytes = data.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.tensors.push((name.into(), FileDtype::U32, shape.to_vec(), bytes));
+    }
+
+    /// Adds a tensor of I32.
+    pub fn signed(&mut self, name: &str, shape: &[usize], data: &[i32]) {
+        let bytes = data.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.tensors.push((name.into(), FileDtype::I32, shape.to_vec(), bytes));
     }
 
     /// Reads a tensor of F32 or U32 back from the GPU and adds it.

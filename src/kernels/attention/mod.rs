@@ -13,6 +13,7 @@ use crate::tensor::{Dtype, Tensor};
 use crate::variant::{Variant, VariantKind};
 pub(crate) use inputs::Shape;
 use tiles::Route;
+pub(crate) use tiles::record_combine;
 
 /// The lse of a row without a visible key in GPU buffers, where WGSL has no infinity; [`lse_to_host`] makes it -inf.
 pub const EMPTY_LSE: f32 = -1.0e30;

@@ -6,6 +6,7 @@ mod gates;
 mod inputs;
 mod select;
 mod selected;
+mod selected_tiles;
 
 pub use cache::{CacheShape, NativeSparseCache, NewTokens};
 pub use compress::{BlockMlp, BlockPool, Compression};
