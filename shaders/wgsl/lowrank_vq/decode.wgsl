@@ -88,15 +88,12 @@ fn main(
 #endfor
 #endfor
     workgroupBarrier();
-    let top = patch_y * {PATCH}u;
-    let left = first_patch * {PATCH}u;
-    for (var i = 0u; i < 16u; i++) {
-        let place = i * 64u + local;
-        let at = vec2u(left + place % (TILE * {PATCH}u), top + place / (TILE * {PATCH}u));
-        if (at.x < params.width && at.y < params.height) {
-            textureStore(picture, at, vec4f(unpack4x8unorm(pixels[place]).xyz, 1.0));
-        }
-    }
+    let corner = vec2u(first_patch, patch_y) * {PATCH}u;
+    let size = vec2u(params.width, params.height);
+#for i in 0..16
+    let at{i} = corner + vec2u(({64*i}u + local) % (TILE * {PATCH}u), ({64*i}u + local) / (TILE * {PATCH}u));
+    if (all(at{i} < size)) { textureStore(picture, at{i}, vec4f(unpack4x8unorm(pixels[{64*i}u + local]).xyz, 1.0)); }
+#endfor
 #else
 #for row in 0..4
     store_quad(

@@ -80,6 +80,11 @@ impl LowRankVqConfig {
         if ![4, 8, 16, 32].contains(&self.patch) {
             return Err(Error::config(NAME, "patch", self.patch, "4, 8, 16 or 32"));
         }
+        for (key, value) in [("height", self.height), ("width", self.width)] {
+            if value as u64 > u32::MAX as u64 {
+                return Err(Error::config(NAME, key, value, "less than 2^32"));
+            }
+        }
         for (key, value) in [("rank", self.rank), ("iterations", self.iterations)] {
             if value == 0 {
                 return Err(Error::config(NAME, key, value, "at least 1"));

@@ -138,7 +138,8 @@ mod tests {
 
     #[test]
     fn sizes_past_all_limits_are_refused() {
-        let huge = Preset::A.config(usize::MAX, usize::MAX, 3);
+        assert!(Preset::A.config(0, usize::MAX, 3).check().unwrap_err().to_string().contains("`width`"));
+        let huge = Preset::A.config(1 << 30, 1 << 30, 3);
         assert!(huge.check().unwrap_err().to_string().contains("2^32 indices"));
         assert!(huge.rate(4096).is_err());
         let many = LowRankVqConfig { rank: usize::MAX, iterations: usize::MAX, ..Preset::A.config(1, 1, 1) };
