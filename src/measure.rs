@@ -3,6 +3,10 @@
 //! Times are the host's clock around whole submits, long enough that its grain and the submit's overhead don't matter. On
 //! a software adapter they are ratios within one run, not absolutes.
 
+mod native_sparse;
+
+pub use native_sparse::{BranchTimes, native_sparse};
+
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::kernels::Constants;

@@ -1,6 +1,8 @@
 //! Bad input ends in an error of one line that names the tensor or key, what was found and what was expected.
 
 mod common;
+#[path = "bad_input/native_sparse.rs"]
+mod native_sparse;
 
 use common::{gpu, upload, variants};
 use gristmill::kernels::attention::{Attention, AttentionConfig, AttentionInputs, PackedSequences};

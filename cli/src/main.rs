@@ -4,6 +4,7 @@ mod bench;
 mod demo;
 mod denoise;
 mod info;
+mod pan;
 mod photo;
 mod plot;
 mod record;
@@ -34,7 +35,9 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Denoise a picture of any size by attention between its own patches
     Denoise(denoise::DenoiseArgs),
-    /// Denoise a photo, learn while reading, measure Sparse Query Attention and check every kernel; writes a report to look at
+    /// Let the frames of a pan over a photo look for each other by native sparse attention; writes a report to look at
+    Pan(pan::PanArgs),
+    /// Denoise a photo, learn while reading, let frames look for each other, measure Sparse Query Attention and check every kernel; writes a report to look at
     Demo(demo::DemoArgs),
     /// Check every kernel on this adapter against its f64 twin
     Check(AdapterArgs),
@@ -100,6 +103,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Denoise(args) => denoise::denoise(&args),
+        Command::Pan(args) => pan::pan(&args),
         Command::Demo(args) => demo::demo(&args),
         Command::Check(args) => check(&args),
     };

@@ -2,12 +2,14 @@
 
 mod axis;
 mod canvas;
+mod pictures;
 
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
 pub use self::axis::Scale;
+pub use self::pictures::{FilmStrip, HeatMap, Still};
 
 use self::axis::Axis;
 use self::canvas::{Canvas, GRID, INK, MARGIN, SOFT_INK, Side, WIDTH, color, draw, text_width};

@@ -41,6 +41,9 @@ pub struct BenchRecord {
     pub paper_speedup: Option<f64>,
     /// Scratch memory of the kernel in bytes: what it allocates beyond inputs and outputs.
     pub extra_bytes: u64,
+    /// What else was measured or follows from the shape, by name: in JSON only.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub details: BTreeMap<String, f64>,
 }
 
 impl BenchRecord {

@@ -166,7 +166,11 @@ fn refuses_bad_settings() {
     assert_refused(&run("attention", &["--set", "widnow=3"]), &output, &["`widnow`", "causal", "window"]);
     assert_refused(&run("attention", &["--set", "causal=2"]), &output, &["`causal` = 2", "true"]);
     assert_refused(&run("attention", &["--set", "causal"]), &output, &["key=value"]);
-    assert_refused(&run("atention", &[]), &output, &["`atention`", "attention, flash_lla, sqa_layer"]);
+    assert_refused(
+        &run("atention", &[]),
+        &output,
+        &["`atention`", "attention, flash_lla, native_sparse, sqa_layer, video_nsa"],
+    );
     assert_refused(&run("attention", &["--adapter", "no such"]), &output, &["no GPU adapter", "no such"]);
     assert_refused(&run("attention", &["--variant", "fast"]), &output, &["--variant", "`fast`", "portable"]);
     assert_refused(&run("attention", &["--dtype", "f64"]), &output, &["--dtype", "`f64`", "f32 or f16"]);

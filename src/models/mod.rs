@@ -2,6 +2,7 @@
 
 pub mod branch_gates;
 pub mod denoise;
+pub mod frame_search;
 pub mod native_sparse_cost;
 pub mod non_local_means;
 pub mod sqa;

@@ -125,6 +125,15 @@ impl NativeSparseCost {
         self.dense_flops(tokens) / self.prefill_flops(tokens).total()
     }
 
+    /// Keys that a query of prefill reads on average: the sum of what [`prefill_flops`](Self::prefill_flops) counts, over `tokens`.
+    /// Dense attention reads (tokens + 1) / 2.
+    pub fn mean_keys(&self, tokens: usize) -> f64 {
+        let pairs = compressed_pairs(tokens, self.cmp_block, self.cmp_stride)
+            + recent_pairs(tokens, self.selected_tokens())
+            + recent_pairs(tokens, self.window);
+        pairs as f64 / tokens as f64
+    }
+
     /// Keys that one decode step reads for each kv head, the query being the last of `tokens`: compressed blocks, min(n l', tokens)
     /// and min(w, tokens). Dense attention reads `tokens`. (Up to l' - 1 fewer where the query's own block is not full.)
     pub fn decode_keys(&self, tokens: usize) -> usize {
@@ -256,6 +265,12 @@ mod tests {
         assert_eq!(PAPER.decode_keys(600), (600 - 32) / 16 + 1 + 600 + 512);
         let step = PAPER.decode_flops(600);
         assert_eq!(step, 2.0 * 64.0 * (320.0 * PAPER.decode_keys(600) as f64 + 192.0 * 36.0));
+    }
+
+    #[test]
+    fn keys_of_prefill_are_the_mean_over_its_rows() {
+        let rows = (1..=700).map(|tokens| PAPER.decode_keys(tokens)).sum::<usize>();
+        assert_eq!(PAPER.mean_keys(700), rows as f64 / 700.0);
     }
 
     #[test]

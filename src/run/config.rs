@@ -88,6 +88,21 @@ impl Config {
         Ok(self.get(key, "null, -1 or a number of tokens", read)?.flatten())
     }
 
+    /// A window with a default of its own: -1 is no bound, 0 no window.
+    pub fn window_or(&self, key: &str, default: usize) -> Result<usize> {
+        let read = |value: &Value| match value.as_i64()? {
+            -1 => Some(usize::MAX),
+            size => usize::try_from(size).ok(),
+        };
+        Ok(self.get(key, "-1 or a number of tokens", read)?.unwrap_or(default))
+    }
+
+    /// One of these words, by its place among them.
+    pub fn choice(&self, key: &str, words: &[&str]) -> Result<Option<usize>> {
+        let read = |value: &Value| words.iter().position(|word| value.as_str() == Some(word));
+        self.get(key, &words.join(" or "), read)
+    }
+
     /// A finite number.
     pub fn number(&self, key: &str) -> Result<Option<f64>> {
         self.get(key, "a finite number", |value| value.as_f64().filter(|number| number.is_finite()))

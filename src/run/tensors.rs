@@ -66,6 +66,11 @@ impl Inputs {
         Ok((inputs, header.metadata().clone().unwrap_or_default()))
     }
 
+    /// The kernel they are for.
+    pub(super) fn kernel(&self) -> &'static str {
+        self.kernel
+    }
+
     /// The tensor `name`, if the file has it.
     pub fn get(&self, name: &str) -> Option<&HostTensor> {
         self.tensors.get(name)
@@ -92,6 +97,18 @@ impl Inputs {
             HostData::Integer(data) => Ok(data),
             HostData::Float(_) => Err(Error::shape(self.kernel, name, "holds floats", "U8, I32 or U32")),
         }
+    }
+
+    /// The elements of an integer tensor that has none below 0 or past 2^32 - 1. Errors: `Shape`, `Input` where it is missing.
+    pub fn unsigned(&self, name: &str) -> Result<Vec<u32>> {
+        let data = self.integers(name)?;
+        let convert = |(index, &value): (usize, &i64)| {
+            u32::try_from(value).map_err(|_| {
+                let found = format!("has {value} at index {index}");
+                Error::shape(self.kernel, name, found, "0 to 2^32 - 1")
+            })
+        };
+        data.iter().enumerate().map(convert).collect()
     }
 
     fn tensor(&self, name: &str) -> Result<&HostTensor> {
@@ -188,6 +205,17 @@ impl Outputs {
     pub fn unsigned(&mut self, name: &str, shape: &[usize], data: &[u32]) {
         let bytes = data.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.tensors.push((name.into(), FileDtype::U32, shape.to_vec(), bytes));
+    }
+
+    /// Adds a tensor of I32.
+    pub fn signed(&mut self, name: &str, shape: &[usize], data: &[i32]) {
+        let bytes = data.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.tensors.push((name.into(), FileDtype::I32, shape.to_vec(), bytes));
+    }
+
+    /// Adds a tensor of U8.
+    pub fn bytes(&mut self, name: &str, shape: &[usize], data: &[u8]) {
+        self.tensors.push((name.into(), FileDtype::U8, shape.to_vec(), data.to_vec()));
     }
 
     /// Reads a tensor of F32 or U32 back from the GPU and adds it.

@@ -1,6 +1,6 @@
 //! The same kernels by name, run by their f64 twins.
 
-use super::{Config, Inputs, Outputs, RunOptions, find, flash_lla, read, sqa_layer};
+use super::{Config, Inputs, Outputs, RunOptions, find, flash_lla, read, sqa_layer, twin_sparse, twin_vq};
 use crate::error::{Error, Result};
 use crate::kernels::flash_lla::{FlashLlaConfig, MOST_DIM};
 use crate::models::sqa::SqaConfig;
@@ -18,7 +18,10 @@ pub fn run_twin(kernel: &str, input: &[u8], options: &RunOptions) -> Result<Vec<
     let outputs = match spec.name {
         "attention" => attention(&inputs, &config),
         "flash_lla" => flash_lla(&inputs, &config),
+        "lowrank_vq" => twin_vq::lowrank_vq(&inputs, &config),
+        "native_sparse" => twin_sparse::native_sparse(&inputs, &config),
         "sqa_layer" => sqa_layer(&inputs, &config),
+        "video_nsa" => twin_sparse::video_nsa(&inputs, &config),
         other => Err(Error::Input(format!("{other} has no twin"))),
     }?;
     outputs.to_safetensors([
@@ -57,7 +60,7 @@ fn attention(inputs: &Inputs, config: &Config) -> Result<Outputs> {
 }
 
 /// The sizes of q, k and v of attention. Errors: `Shape`, as the operator of this name has them on the GPU.
-fn attention_shape(operator: &'static str, inputs: &Inputs) -> Result<AttentionShape> {
+pub(super) fn attention_shape(operator: &'static str, inputs: &Inputs) -> Result<AttentionShape> {
     let [batch, query_tokens, query_heads, head_dim] = inputs.dims("q", "[B, Tq, HQ, D]")?;
     let [_, tokens, kv_heads, key_dim] = inputs.dims("k", "[B, T, HK, D]")?;
     let [_, _, _, value_dim] = inputs.dims("v", "[B, T, HK, Dv]")?;

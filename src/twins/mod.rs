@@ -11,6 +11,7 @@ pub mod convolution;
 pub mod denoise;
 pub mod flash_lla;
 pub mod linear;
+pub mod lowrank_vq;
 pub mod native_sparse;
 pub mod non_local_means;
 pub mod norm;

@@ -60,3 +60,59 @@ pub fn video_nsa(
     scatter(&vision, &sparse.out);
     VideoNsaResult { out, vision: sparse }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{assert_close, noise};
+    use super::*;
+
+    #[test]
+    fn all_text_is_dense_all_vision_is_sparse_and_both_keep_to_themselves() {
+        let shape = AttentionShape {
+            batch: 2,
+            query_tokens: 40,
+            tokens: 40,
+            query_heads: 4,
+            kv_heads: 2,
+            head_dim: 3,
+            value_dim: 5,
+        };
+        let options = NativeSparseOptions {
+            cmp_block: 8,
+            cmp_stride: 8,
+            sel_block: 8,
+            top_n: 2,
+            window: 5,
+            n_init: 0,
+            n_local: 1,
+            ..Default::default()
+        };
+        let (q, gates) = (noise(1, 2 * 40 * 12), noise(2, 2 * 40 * 12));
+        let (k, v) = (noise(3, 2 * 40 * 6), noise(4, 2 * 40 * 10));
+        let run = |is_vision: &[bool]| video_nsa(&q, &k, &v, &gates, is_vision, &shape, &options);
+        let causal = AttentionMask { causal: true, ..Default::default() };
+        let rows: Vec<usize> = (0..40).collect();
+        let dense = attention_rows(&q, &k, &v, &shape, &causal, None, 3f64.powf(-0.5), &rows).out;
+        assert_close(&run(&[false; 40]).out, &dense, 1e-14);
+        let sparse = native_sparse(&NativeSparseSources::new(&q, &k, &v, &gates), &shape, &options).out;
+        let all = run(&[true; 40]);
+        assert_eq!((&all.out, &all.vision.out), (&sparse, &sparse));
+
+        // 5 text tokens, 24 of vision, 11 of text; and the vision tokens alone.
+        let is_vision: Vec<bool> = (0..40).map(|token| (5..29).contains(&token)).collect();
+        let mixed = run(&is_vision);
+        let rows = |tensor: &[f64], width: usize, tokens: usize, range: std::ops::Range<usize>| {
+            let part =
+                |b| tensor[(b * tokens + range.start) * width..(b * tokens + range.end) * width].to_vec();
+            (0..2).flat_map(part).collect::<Vec<_>>()
+        };
+        for text in [0..5, 29..40] {
+            assert_close(&rows(&mixed.out, 20, 40, text.clone()), &rows(&dense, 20, 40, text), 1e-14);
+        }
+        let [q, gates] = [&q, &gates].map(|tensor| rows(tensor, 12, 40, 5..29));
+        let (k, v) = (rows(&k, 6, 40, 5..29), rows(&v, 10, 40, 5..29));
+        let shape = AttentionShape { query_tokens: 24, tokens: 24, ..shape };
+        let alone = native_sparse(&NativeSparseSources::new(&q, &k, &v, &gates), &shape, &options).out;
+        assert_eq!(rows(&mixed.out, 20, 40, 5..29), alone);
+    }
+}

@@ -3,6 +3,7 @@
 pub mod flash_lla;
 pub mod flash_lla_decode;
 mod kernels;
+pub mod native_sparse;
 pub mod sqa;
 
 use crate::AdapterArgs;
@@ -19,7 +20,8 @@ use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub struct BenchArgs {
-    /// attention, decode, flash_lla, flash_lla_decode, linear or sqa; all of them without it
+    /// attention, decode, flash_lla, flash_lla_decode, linear, nsa, nsa_decode, nsa_long or sqa; without it all but nsa_long,
+    /// which takes minutes
     kernel: Option<String>,
     /// Change a key of every shape, such as tokens=4096, head_dim=128, dtype=f16, causal=true
     #[arg(long, value_name = "KEY=VALUE")]
@@ -30,7 +32,8 @@ pub struct BenchArgs {
     /// Write the records as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write a plot: time against query heads (sqa), shares of the adapter's peak (others)
+    /// Write a plot: time against query heads (sqa), speedup (nsa), time against keys (nsa_decode), times dense attention (flash_lla),
+    /// shares of the adapter's peak (others)
     #[arg(long, value_name = "FILE.png")]
     plot: Option<PathBuf>,
     #[command(flatten)]
@@ -50,6 +53,10 @@ pub struct Bench {
 /// A benchmark by name, and the keys that `--set` may change.
 struct Benchmark {
     name: &'static str,
+    /// What it is called for short.
+    alias: Option<&'static str>,
+    /// Not run unless asked for.
+    long: bool,
     keys: &'static [&'static str],
     run: fn(&Bench) -> Result<Vec<BenchRecord>>,
     /// What is said below the table of records.
@@ -64,6 +71,8 @@ const SHARE_PLOT: fn(&[BenchRecord], &Path) -> Result<()> = |records, path| kern
 const BENCHMARKS: &[Benchmark] = &[
     Benchmark {
         name: "attention",
+        alias: None,
+        long: false,
         keys: &["batch", "tokens", "query_heads", "kv_heads", "head_dim", "causal", "dtype"],
         run: kernels::attention,
         summary: NO_SUMMARY,
@@ -71,6 +80,8 @@ const BENCHMARKS: &[Benchmark] = &[
     },
     Benchmark {
         name: "decode",
+        alias: None,
+        long: false,
         keys: &["batch", "tokens", "query_heads", "kv_heads", "head_dim", "dtype"],
         run: kernels::decode,
         summary: NO_SUMMARY,
@@ -78,6 +89,8 @@ const BENCHMARKS: &[Benchmark] = &[
     },
     Benchmark {
         name: "flash_lla",
+        alias: None,
+        long: false,
         keys: &[
             "batch",
             "tokens",
@@ -96,6 +109,8 @@ const BENCHMARKS: &[Benchmark] = &[
     },
     Benchmark {
         name: "flash_lla_decode",
+        alias: None,
+        long: false,
         keys: &["batch", "tokens", "query_heads", "kv_heads", "head_dim", "ridge", "rtol", "dtype"],
         run: flash_lla_decode::flash_lla_decode,
         summary: |_, records| Ok(flash_lla_decode::summary(records)),
@@ -103,13 +118,44 @@ const BENCHMARKS: &[Benchmark] = &[
     },
     Benchmark {
         name: "linear",
+        alias: None,
+        long: false,
         keys: &["rows", "inputs", "outputs", "dtype"],
         run: kernels::linear,
         summary: NO_SUMMARY,
         plot: SHARE_PLOT,
     },
     Benchmark {
+        name: "native_sparse",
+        alias: Some("nsa"),
+        long: false,
+        keys: native_sparse::KEYS,
+        run: native_sparse::native_sparse,
+        summary: |_, records| Ok(native_sparse::summary(records)),
+        plot: |records, path| native_sparse::plot(records).save(path),
+    },
+    Benchmark {
+        name: "native_sparse_decode",
+        alias: Some("nsa_decode"),
+        long: false,
+        keys: native_sparse::KEYS,
+        run: native_sparse::decode::native_sparse_decode,
+        summary: |_, records| Ok(native_sparse::decode::summary(records)),
+        plot: |records, path| native_sparse::decode::plot(records).save(path),
+    },
+    Benchmark {
+        name: "native_sparse_long",
+        alias: Some("nsa_long"),
+        long: true,
+        keys: native_sparse::KEYS,
+        run: native_sparse::long::native_sparse_long,
+        summary: |_, records| Ok(native_sparse::long::summary(records)),
+        plot: SHARE_PLOT,
+    },
+    Benchmark {
         name: "sqa",
+        alias: None,
+        long: false,
         keys: &["tokens", "heads", "head_dim", "causal", "dtype"],
         run: sqa::sqa,
         summary: |_, records| Ok(sqa::summary(records)),
@@ -119,9 +165,12 @@ const BENCHMARKS: &[Benchmark] = &[
 
 /// Runs one benchmark or all of them.
 pub fn bench(args: &BenchArgs) -> Result<()> {
-    let names: Vec<_> = BENCHMARKS.iter().map(|b| b.name).collect();
-    let chosen: Vec<_> =
-        BENCHMARKS.iter().filter(|b| args.kernel.as_deref().is_none_or(|name| name == b.name)).collect();
+    let names: Vec<_> = BENCHMARKS.iter().map(|b| b.alias.unwrap_or(b.name)).collect();
+    let asked_for = |b: &&Benchmark| match args.kernel.as_deref() {
+        Some(name) => name == b.name || Some(name) == b.alias,
+        None => !b.long,
+    };
+    let chosen: Vec<_> = BENCHMARKS.iter().filter(asked_for).collect();
     if chosen.is_empty() {
         let name = args.kernel.as_deref().unwrap_or("");
         bail!("no benchmark `{name}`; expected one of {}", names.join(", "));
@@ -156,8 +205,7 @@ pub fn bench(args: &BenchArgs) -> Result<()> {
 impl Bench {
     /// Measures the adapter's peaks and says what it is.
     pub fn start(gpu: Gpu, samples: usize, variant: Option<VariantKind>, settings: Settings) -> Result<Self> {
-        let style = ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}").expect("a valid template");
-        let progress = ProgressBar::new_spinner().with_style(style);
+        let progress = ProgressBar::new_spinner().with_style(spinner());
         progress.enable_steady_tick(std::time::Duration::from_millis(120));
         progress.set_message("peak rates");
         let peaks = pollster::block_on(peaks(&gpu))?;
@@ -178,6 +226,17 @@ impl Bench {
     /// Whether shapes should suit a software adapter.
     pub fn is_cpu(&self) -> bool {
         self.gpu.info().device_type == gristmill::wgpu::DeviceType::Cpu
+    }
+
+    /// A bar of thousandths instead of the progress line, for work that takes minutes.
+    pub fn bar(&self, what: String) -> Bar<'_> {
+        let style = "{elapsed} {bar:40} {percent}%, {eta} left  {wide_msg}";
+        self.progress.set_style(ProgressStyle::with_template(style).expect("a valid template"));
+        self.progress.set_length(1000);
+        self.progress.set_position(0);
+        self.progress.reset_eta();
+        self.progress.set_message(what);
+        Bar(&self.progress)
     }
 
     /// Shows what is being measured.
@@ -211,6 +270,26 @@ impl Bench {
     }
 }
 
+/// The progress line as a bar, until it is dropped.
+pub struct Bar<'b>(&'b ProgressBar);
+
+impl Bar<'_> {
+    /// Thousandths done.
+    pub fn set_position(&self, thousandths: u64) {
+        self.0.set_position(thousandths);
+    }
+}
+
+impl Drop for Bar<'_> {
+    fn drop(&mut self) {
+        self.0.set_style(spinner());
+    }
+}
+
+fn spinner() -> ProgressStyle {
+    ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}").expect("a valid template")
+}
+
 /// `--set` pairs.
 #[derive(Default)]
 pub struct Settings(BTreeMap<String, String>);
@@ -233,6 +312,17 @@ impl Settings {
                 Ok(value) if value > 0 => Ok(value),
                 _ => bail!("--set {key}: `{text}`; expected a positive integer"),
             },
+        }
+    }
+
+    /// A whole number, 0 too, or the default.
+    pub fn whole(&self, key: &str, default: usize) -> Result<usize> {
+        match self.0.get(key) {
+            None => Ok(default),
+            Some(text) => text
+                .parse()
+                .ok()
+                .with_context(|| format!("--set {key}: `{text}`; expected a whole number, at least 0")),
         }
     }
 

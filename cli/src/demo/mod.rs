@@ -6,12 +6,14 @@ mod regression;
 use crate::AdapterArgs;
 use crate::bench::{Bench, Settings, sqa};
 use crate::denoise::bar;
+use crate::pan::{INSERT, Pan};
 use crate::photo::Photo;
 use crate::record::{BenchRecord, columns, write_json};
 use crate::report::Report;
 use anyhow::{Context, Result};
 use clap::Args;
 use gristmill::measure::Peaks;
+use gristmill::models::frame_search::FrameSearchConfig;
 use gristmill::models::non_local_means::{NonLocalMeans, NonLocalMeansConfig};
 use gristmill::self_check::{Check, self_check};
 use gristmill::{Gpu, Progress, Schedule, Tensor};
@@ -53,20 +55,23 @@ pub fn demo(args: &DemoArgs) -> Result<()> {
     std::fs::create_dir_all(&args.output).with_context(|| format!("--output {}", args.output.display()))?;
     let start = Instant::now();
 
-    println!("1/5 denoising a photo by attention over patches");
+    println!("1/6 denoising a photo by attention over patches");
     let noisy = photo.with_noise(args.sigma / 255.0, 20);
     let denoised = denoise(&gpu, args, &photo, &noisy)?;
     println!("    PSNR {:.2} dB -> {:.2} dB in {:.0} ms", denoised.noisy_psnr, denoised.psnr, denoised.ms);
 
-    println!("2/5 denoising it by local linear attention");
+    println!("2/6 denoising it by local linear attention");
     let lla_photo = LlaPhoto::run(&gpu, args, &photo, &noisy)?;
     println!("    {}", lla_photo.summary());
 
-    println!("3/5 learning a piecewise linear function while reading it");
+    println!("3/6 learning a piecewise linear function while reading it");
     let regression = Regression::run(&gpu, args)?;
     println!("    {}", regression.summary());
 
-    println!("4/5 measuring Sparse Query Attention");
+    println!("4/6 letting the frames of a pan over it look for each other");
+    let pan = Pan::fits(&photo).then(|| search_frames(&gpu, args, &photo)).transpose()?;
+
+    println!("5/6 measuring Sparse Query Attention");
     let bench = Bench::start(gpu.clone(), 3, args.adapter.variant, Settings::default())?;
     let records = sqa::sqa(&bench)?;
     bench.finish();
@@ -75,7 +80,7 @@ pub fn demo(args: &DemoArgs) -> Result<()> {
     sqa::plot_speedups(&records).save(&args.output.join("speedup.png"))?;
     write_json(&args.output.join("sqa.json"), &records)?;
 
-    println!("5/5 checking every kernel against its f64 twin");
+    println!("6/6 checking every kernel against its f64 twin");
     let checks = pollster::block_on(self_check(&gpu, args.adapter.variant, |check| {
         println!("    {} {:<34} {}", if check.passed { "ok  " } else { "FAIL" }, check.name, check.detail);
     }))?;
@@ -83,7 +88,7 @@ pub fn demo(args: &DemoArgs) -> Result<()> {
 
     let failed = checks.iter().filter(|check| !check.passed).count();
     let count = checks.len();
-    let parts = Parts { denoised, lla_photo, regression, peaks: bench.peaks, records, checks };
+    let parts = Parts { denoised, lla_photo, regression, pan, peaks: bench.peaks, records, checks };
     let path = report(args, &gpu, &photo, &parts)?;
     println!("\nreport: {}", path.display());
     println!("({:.0} s in all)", start.elapsed().as_secs_f64());
@@ -96,6 +101,8 @@ struct Parts {
     denoised: Denoised,
     lla_photo: LlaPhoto,
     regression: Regression,
+    /// None of a photo that is too small.
+    pan: Option<Pan>,
     peaks: Peaks,
     records: Vec<BenchRecord>,
     checks: Vec<Check>,
@@ -152,8 +159,17 @@ fn denoise(gpu: &Gpu, args: &DemoArgs, photo: &Photo, noisy: &Photo) -> Result<D
     })
 }
 
+/// Pans over the photo and lets the frames look for each other. With the bundled photo the planted frame must be found.
+fn search_frames(gpu: &Gpu, args: &DemoArgs, photo: &Photo) -> Result<Pan> {
+    let config = FrameSearchConfig { variant: args.adapter.variant, ..Default::default() };
+    let pan = Pan::run(gpu, photo, &Photo::decode(INSERT)?, &config, &args.output)?;
+    println!("    {}", pan.summary().replace('\n', "\n    "));
+    anyhow::ensure!(pan.found() || args.photo.is_some(), "the frame with the inserted picture was not found");
+    Ok(pan)
+}
+
 fn report(args: &DemoArgs, gpu: &Gpu, photo: &Photo, parts: &Parts) -> Result<PathBuf> {
-    let Parts { denoised, lla_photo, regression, peaks, records, checks } = parts;
+    let Parts { denoised, lla_photo, regression, pan, peaks, records, checks } = parts;
     let variant = gpu.variant(args.adapter.variant)?;
     let subtitle = format!("{} · {:?} · kernels: {}", gpu.info().name, gpu.info().backend, variant.kind);
     let mut report = Report::new("Gristmill", subtitle);
@@ -181,6 +197,9 @@ fn report(args: &DemoArgs, gpu: &Gpu, photo: &Photo, parts: &Parts) -> Result<Pa
     }
     lla_photo.report(&mut report);
     regression.report(&mut report);
+    if let Some(pan) = pan {
+        pan.report(&mut report);
+    }
     let (speedup_header, speedups) = sqa::summary_table(records);
     let (headers, rows) = columns(records);
     report

@@ -149,6 +149,12 @@ impl Canvas<'_> {
         self.area.draw(&shape).map_err(|error| anyhow!("{error}"))
     }
 
+    /// A circle, not filled.
+    pub fn ring(&self, at: (f64, f64), radius: f64, width: f64, ink: RGBColor) -> Result<()> {
+        let style = ink.stroke_width(pixels(width) as u32);
+        self.area.draw(&Circle::new(pixel(at), pixels(radius), style)).map_err(|error| anyhow!("{error}"))
+    }
+
     /// The marker of series `index` on a white rim, so that crossing lines stay apart.
     pub fn marker(&self, at: (f64, f64), index: usize, hollow: bool) -> Result<()> {
         self.shape(at, index, 6.25, WHITE)?;

@@ -1,6 +1,7 @@
 // What every attention kernel reads. Rows: the `group` heads that share a kv head stand beside each other, so row r of
 // (sequence, kv head) is token r / group and output head kv_head * group + r % group, and K and V serve the whole group.
 #import shared/grid
+#import attention/logits
 #import attention/sequences
 
 struct AttentionParams {
@@ -36,12 +37,3 @@ struct AttentionParams {
 #if POSITIONS
 @group(0) @binding(10) var<storage, read> positions: array<u32>;       // [all query tokens], rising within a sequence
 #endif
-
-// Logits are kept in base 2. A masked key has MASKED, a running maximum starts at FLOOR: exp2(MASKED - FLOOR) is 0, so
-// a row without a visible key sums to 0 without a branch, and no infinity is ever formed.
-const LOG2_E = 1.4426950408889634;
-const LN_2 = 0.6931471805599453;
-const MASKED = -1.0e30;
-const FLOOR = -1.0e29;
-// The lse of a row without a visible key; the host turns it into -inf.
-const EMPTY_LSE = -1.0e30;

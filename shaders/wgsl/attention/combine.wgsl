@@ -2,6 +2,7 @@
 // One invocation owns four columns of one row. Ranges without a visible key carry the sum 0 and the result 0.
 // QUADS: 1 where value_dim is a multiple of 4. WORKGROUP: 8 on CPU adapters, 64 on GPUs.
 #import shared/grid
+#import attention/logits
 
 struct CombineParams {
     rows: u32,         // [batch, query_tokens, out_heads] flat
@@ -22,10 +23,6 @@ struct CombineParams {
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;         // [rows, value_dim]
 #endif
 @group(0) @binding(5) var<storage, read_write> lse: array<f32>;         // [rows], natural log
-
-const LN_2 = 0.6931471805599453;
-const FLOOR = -1.0e29;         // as in attention/bindings
-const EMPTY_LSE = -1.0e30;
 
 @compute @workgroup_size({WORKGROUP})
 fn main(

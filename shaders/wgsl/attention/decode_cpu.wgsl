@@ -53,7 +53,6 @@ fn main(
 
     // Every lane holds all rows. Past the last row it repeats that one and stores nothing.
     let out_heads = params.kv_heads * params.group;
-    let factor = params.scale * LOG2_E;
 #for r in 0..ROWS
     let row{r} = min(first + {r}u, rows - 1u);
     let token{r} = s.query_start + row{r} / params.group;
@@ -62,15 +61,8 @@ fn main(
     let row_low{r} = first_key(position{r});
     let row_high{r} = min(end_key(position{r}), high);
     let query_start{r} = (token{r} * params.query_heads + head{r} % params.query_heads) * {HEAD_DIM}u;
-#for d in 0..(HEAD_DIM+3)/4
-    let query{r}_{d} = factor * load_query(query_start{r} + {d*4}u, {HEAD_DIM-d*4}u);
 #endfor
-    var maximum{r} = FLOOR;
-    var sum{r} = 0.0;
-#for c in 0..(VALUE_DIM+3)/4
-    var out{r}_{c} = vec4f(0.0);
-#endfor
-#endfor
+#import attention/lane_state
 
     for (var start = low; start < high; start += STEP) {
 #for j in 0..KEYS
@@ -104,19 +96,9 @@ fn main(
     let tokens = params.batch * params.query_tokens;
 #endif
 #for r in 0..ROWS
-    if (first + {r}u < rows) {
-        let place = ((split * 8u + lane) * tokens + token{r}) * out_heads + head{r};
-        partial_state[place] = vec2f(maximum{r}, sum{r});
-#if VALUE_DIM % 4 == 0
-#for c in 0..VALUE_DIM/4
-        partial_out[place * {VALUE_DIM/4}u + {c}u] = out{r}_{c};
+    let stored{r} = first + {r}u < rows;
+    let place{r} = ((split * 8u + lane) * tokens + token{r}) * out_heads + head{r};
 #endfor
-#else
-#for c in 0..VALUE_DIM
-        partial_out[place * {VALUE_DIM}u + {c}u] = out{r}_{c/4}[{c%4}];
-#endfor
-#endif
-    }
-#endfor
+#import attention/lane_output PARTIAL=1 OUT=partial_out
 }
 #endif

@@ -71,7 +71,6 @@ fn main(
     let seen_high = min(end_key(first_position), high);
 
     // This lane owns ROWS rows, 8 apart. Past the last row it repeats that one and stores nothing.
-    let factor = params.scale * LOG2_E;
 #for r in 0..ROWS
     let row{r} = min(first + {r*8}u + lane, rows - 1u);
     let token{r} = s.query_start + row{r} / params.group;
@@ -80,15 +79,8 @@ fn main(
     let row_low{r} = first_key(position{r});
     let row_high{r} = min(end_key(position{r}), high);
     let query_start{r} = (token{r} * params.query_heads + head{r} % params.query_heads) * {HEAD_DIM}u;
-#for d in 0..(HEAD_DIM+3)/4
-    let query{r}_{d} = factor * load_query(query_start{r} + {d*4}u, {HEAD_DIM-d*4}u);
 #endfor
-    var maximum{r} = FLOOR;
-    var sum{r} = 0.0;
-#for c in 0..(VALUE_DIM+3)/4
-    var out{r}_{c} = vec4f(0.0);
-#endfor
-#endfor
+#import attention/lane_state
 
     for (var start = low; start < high; start += KEYS) {
         // 1. Scores.
@@ -140,27 +132,10 @@ fn main(
     let first_place = 0u;
 #endif
 #for r in 0..ROWS
-    if (first + {r*8}u + lane < rows) {
-        let place = first_place + token{r} * params.kv_heads * params.group + head{r};
-#if PARTIAL
-        partial_state[place] = vec2f(maximum{r}, sum{r});
-        let inverse = 1.0;
-#else
-        let divisor = select(1.0, sum{r}, sum{r} > 0.0);
-        let inverse = 1.0 / divisor;
-        lse[place] = select(EMPTY_LSE, (maximum{r} + log2(divisor)) * LN_2, sum{r} > 0.0);
-#endif
-#if VALUE_DIM % 4 == 0
-#for c in 0..VALUE_DIM/4
-        {OUT}[place * {VALUE_DIM/4}u + {c}u] = inverse * out{r}_{c};
+    let stored{r} = first + {r*8}u + lane < rows;
+    let place{r} = first_place + token{r} * params.kv_heads * params.group + head{r};
 #endfor
-#else
-#for c in 0..VALUE_DIM
-        {OUT}[place * {VALUE_DIM}u + {c}u] = inverse * out{r}_{c/4}[{c%4}];
-#endfor
-#endif
-    }
-#endfor
+#import attention/lane_output
 }
 
 #if KEY_BIAS || KEY_MASK

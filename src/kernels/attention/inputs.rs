@@ -54,7 +54,7 @@ impl<'a> AttentionInputs<'a> {
         }
     }
 
-    pub(super) fn bind<'s>(&self, recorder: Recorder<'s>) -> Result<Recorder<'s>> {
+    pub(crate) fn bind<'s>(&self, recorder: Recorder<'s>) -> Result<Recorder<'s>> {
         let mut recorder =
             recorder.bind("query", self.query)?.bind("key", self.key)?.bind("value", self.value)?;
         if let Some(key_bias) = self.key_bias {
@@ -267,7 +267,7 @@ impl PackedSequences {
     }
 
     /// Query tokens and keys of each sequence, where the host knows them.
-    pub(super) fn lengths(&self) -> Option<impl Iterator<Item = (usize, usize)>> {
+    pub(crate) fn lengths(&self) -> Option<impl Iterator<Item = (usize, usize)>> {
         let (queries, keys) = self.host.as_ref()?;
         let steps = queries.windows(2).zip(keys.windows(2));
         Some(steps.map(|(q, k)| ((q[1] - q[0]) as usize, (k[1] - k[0]) as usize)))

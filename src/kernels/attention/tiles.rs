@@ -114,7 +114,7 @@ struct CombineParams {
 }
 
 /// Merges partial results `[partials, rows, value_dim]`.
-pub(super) fn record_combine(
+pub(crate) fn record_combine(
     schedule: &mut Schedule,
     kind: VariantKind,
     partial_out: &Tensor,

@@ -1,4 +1,5 @@
 //! Native Sparse Attention: three sparse branches, gated.
+#![doc = include_str!("../../../docs/native_sparse_attention.md")]
 
 mod cache;
 mod compress;
@@ -6,6 +7,7 @@ mod gates;
 mod inputs;
 mod select;
 mod selected;
+mod selected_tiles;
 
 pub use cache::{CacheShape, NativeSparseCache, NewTokens};
 pub use compress::{BlockMlp, BlockPool, Compression};
