@@ -3,8 +3,10 @@
 //! Times are the host's clock around whole submits, long enough that its grain and the submit's overhead don't matter. On
 //! a software adapter they are ratios within one run, not absolutes.
 
+mod convolution;
 mod native_sparse;
 
+pub use convolution::{ConvolutionCase, convolution, vqvae_decoder};
 pub use native_sparse::{BranchTimes, native_sparse};
 
 use crate::error::{Error, Result};

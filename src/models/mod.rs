@@ -10,3 +10,4 @@ pub mod sqa_cost;
 pub mod sqa_presets;
 pub mod test_time_regression;
 pub mod video_nsa;
+pub mod vqvae_decoder;

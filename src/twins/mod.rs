@@ -19,6 +19,7 @@ pub mod rope;
 pub mod sqa;
 pub(crate) mod symmetric;
 pub mod video_nsa;
+pub mod vqvae_decoder;
 
 /// Uniform noise in [-1, 1), the same for the same seed (splitmix64).
 #[cfg(test)]

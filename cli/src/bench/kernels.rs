@@ -85,7 +85,7 @@ pub fn linear(bench: &Bench) -> Result<Vec<BenchRecord>> {
 }
 
 /// Measures the adapter's build and, where that is another, the portable one in turns with it.
-fn against_portable(
+pub fn against_portable(
     bench: &Bench,
     kernel: &str,
     dtype: Dtype,

@@ -1,5 +1,6 @@
 //! `gristmill bench`: kernels against a baseline and the adapter's own peaks, all in one run.
 
+mod convolution;
 pub mod flash_lla;
 pub mod flash_lla_decode;
 mod kernels;
@@ -20,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub struct BenchArgs {
-    /// attention, decode, flash_lla, flash_lla_decode, linear, nsa, nsa_decode, nsa_long or sqa; without it all but nsa_long,
+    /// attention, convolution, decode, flash_lla, flash_lla_decode, linear, nsa, nsa_decode, nsa_long or sqa; without it all but nsa_long,
     /// which takes minutes
     kernel: Option<String>,
     /// Change a key of every shape, such as tokens=4096, head_dim=128, dtype=f16, causal=true
@@ -76,6 +77,15 @@ const BENCHMARKS: &[Benchmark] = &[
         keys: &["batch", "tokens", "query_heads", "kv_heads", "head_dim", "causal", "dtype"],
         run: kernels::attention,
         summary: NO_SUMMARY,
+        plot: SHARE_PLOT,
+    },
+    Benchmark {
+        name: "convolution",
+        alias: None,
+        long: false,
+        keys: convolution::KEYS,
+        run: convolution::convolution,
+        summary: |_, records| Ok(convolution::summary(records)),
         plot: SHARE_PLOT,
     },
     Benchmark {
@@ -324,6 +334,11 @@ impl Settings {
                 .ok()
                 .with_context(|| format!("--set {key}: `{text}`; expected a whole number, at least 0")),
         }
+    }
+
+    /// Whether a key is given.
+    pub fn is_set(&self, key: &str) -> bool {
+        self.0.contains_key(key)
     }
 
     /// A count that replaces a list of defaults.
