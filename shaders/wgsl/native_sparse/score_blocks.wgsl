@@ -129,7 +129,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
 
         // 3. The best so far.
         if (has_list && scores_decide(candidates)) {
-#import native_sparse/best_blocks TOKEN=thread
+#import native_sparse/best_blocks AT=thread*BLOCKS+j-step_first
         }
         workgroupBarrier();
     }

@@ -1,6 +1,6 @@
 //! One query token against a cache: time follows the keys that are read, not those that are there.
 
-use super::{configuration, cost_of, detail, heads, shape, tokens};
+use super::{configuration, cost_of, detail, heads, median, shape, tokens};
 use crate::bench::Bench;
 use crate::plot::{LineChart, Scale, Series};
 use crate::record::{BenchRecord, figures, text_table};
@@ -168,8 +168,7 @@ pub fn summary(records: &[BenchRecord]) -> String {
 pub fn plot(records: &[BenchRecord]) -> LineChart {
     let sparse = records.iter().map(|record| (tokens(record), record.ms));
     let dense = records.iter().filter_map(|record| Some((tokens(record), record.baseline_ms?)));
-    let last = records.last();
-    let per_key = last.and_then(|record| record.details.get("ns_per_key")).copied().unwrap_or(0.0);
+    let per_key = median(records.iter().filter_map(|record| record.details.get("ns_per_key").copied()));
     let in_proportion = records.iter().filter_map(|record| {
         let kv = record.shape.get("kv_heads")?.as_f64()? * record.shape.get("batch")?.as_f64()?;
         Some((tokens(record), record.details.get("keys_read")? * per_key * kv * 1e-6))

@@ -30,8 +30,15 @@ pub const KEYS: &[&str] = &[
     "dtype",
 ];
 
-/// Names of the parts of [`BranchTimes`], in the order in which they run.
-const PARTS: [&str; 6] = ["compress", "compressed", "score + top-n", "selected", "window", "gates"];
+/// Names of the parts of [`BranchTimes`] in JSON and in tables, in the order in which they run.
+const PARTS: [(&str, &str); 6] = [
+    ("compress", "compress"),
+    ("compressed", "compressed"),
+    ("select", "score + top-n"),
+    ("selected", "selected"),
+    ("window", "window"),
+    ("gates", "gates"),
+];
 
 fn parts(times: &BranchTimes) -> [f64; 6] {
     [times.compress, times.compressed, times.select, times.selected, times.window, times.gates]
@@ -130,14 +137,14 @@ fn one(bench: &Bench, case: AttentionCase, config: &NativeSparseConfig) -> Resul
     detail("flop_ratio_with_rescoring", cost.ratio_with_rescoring(case.tokens));
     detail("dense_gflops", batch * dense_flops / measured[1].ms * 1e-6);
     let work = [0.0, flops.compressed, flops.rescoring, flops.selected, flops.window, 0.0];
-    for (index, (name, flops)) in PARTS.into_iter().zip(work).enumerate() {
+    for (index, ((name, _), flops)) in PARTS.into_iter().zip(work).enumerate() {
         let ms = median(profiles.iter().map(|times| parts(times)[index]));
-        detail(&format!("{name} ms"), ms);
+        detail(&format!("{name}_ms"), ms);
         if flops > 0.0 && ms > 0.0 {
-            detail(&format!("{name} gflops"), batch * flops / ms * 1e-6);
+            detail(&format!("{name}_gflops"), batch * flops / ms * 1e-6);
         }
     }
-    detail("split", median(profiles.iter().map(|times| times.select / times.compressed)));
+    detail("select_over_compressed", median(profiles.iter().map(|times| times.select / times.compressed)));
     Ok(record)
 }
 
@@ -192,10 +199,11 @@ pub fn speedup_table(records: &[BenchRecord]) -> Table {
 
 /// Milliseconds of each part, and the selection over the branch that it follows.
 pub fn parts_table(records: &[BenchRecord]) -> Table {
-    let headers = ["tokens"].into_iter().chain(PARTS).chain(["score + top-n / compressed"]);
+    let headers =
+        ["tokens"].into_iter().chain(PARTS.map(|part| part.1)).chain(["score + top-n / compressed"]);
     let rows = records.iter().map(|record| {
-        let parts = PARTS.iter().map(|name| detail(record, &format!("{name} ms"), figures));
-        let split = detail(record, "split", |split| format!("{split:.2}"));
+        let parts = PARTS.iter().map(|(name, _)| detail(record, &format!("{name}_ms"), figures));
+        let split = detail(record, "select_over_compressed", |split| format!("{split:.2}"));
         [tokens(record).to_string()].into_iter().chain(parts).chain([split]).collect()
     });
     (headers.map(str::to_owned).collect(), rows.collect())
@@ -204,13 +212,14 @@ pub fn parts_table(records: &[BenchRecord]) -> Table {
 /// GFLOP/s of each part that multiplies, with its share of the adapter's peak.
 pub fn rates_table(records: &[BenchRecord]) -> Table {
     let names = [PARTS[1], PARTS[2], PARTS[3], PARTS[4]];
-    let headers = ["tokens"].into_iter().chain(names).chain(["all of it", "dense attention"]);
+    let headers =
+        ["tokens"].into_iter().chain(names.map(|part| part.1)).chain(["all of it", "dense attention"]);
     let rows = records.iter().map(|record| {
         let rate = |gflops: f64| match record.peak_gflops {
             peak if peak > 0.0 => format!("{} ({:.0}%)", figures(gflops), 100.0 * gflops / peak),
             _ => figures(gflops),
         };
-        let parts = names.iter().map(|name| detail(record, &format!("{name} gflops"), rate));
+        let parts = names.iter().map(|(name, _)| detail(record, &format!("{name}_gflops"), rate));
         let whole = [rate(record.gflops), detail(record, "dense_gflops", rate)];
         [tokens(record).to_string()].into_iter().chain(parts).chain(whole).collect()
     });
