@@ -100,7 +100,6 @@ fn a_planted_needle_is_selected() {
         let needle = random.below(tokens - 40);
         let direction = random.normal(16, 1.0);
         for head in 0..2 {
-            // Its neighbours in the block look the other way a little, so that the block as a whole is no better than the needle.
             let key = &mut data.k()[(needle * 2 + head) * 16..][..16];
             key.iter_mut().zip(&direction).for_each(|(k, d)| *k = 12.0 * d);
         }
