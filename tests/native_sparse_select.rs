@@ -191,6 +191,7 @@ fn lists_equal_the_twin_in_every_build() {
         Case { group: 1, kv_heads: 3, counts: [3, 0, 1], ..Default::default() },
         Case { group: 7, blocks: [8, 8, 8], counts: [5, 0, 0], ..Default::default() },
         Case { group: 3, blocks: [16, 4, 8], head_dim: 5, ..Default::default() },
+        Case { group: 3, blocks: [64, 4, 8], ..Default::default() },
         Case { group: 20, blocks: [1, 1, 64], tokens: 333, query_tokens: 333, ..Default::default() },
         Case { group: 16, blocks: [4, 2, 48], tokens: 211, query_tokens: 211, ..Default::default() },
     ];

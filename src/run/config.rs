@@ -97,6 +97,12 @@ impl Config {
         Ok(self.get(key, "-1 or a number of tokens", read)?.unwrap_or(default))
     }
 
+    /// One of these words, by its place among them.
+    pub fn choice(&self, key: &str, words: &[&str]) -> Result<Option<usize>> {
+        let read = |value: &Value| words.iter().position(|word| value.as_str() == Some(word));
+        self.get(key, &words.join(" or "), read)
+    }
+
     /// A finite number.
     pub fn number(&self, key: &str) -> Result<Option<f64>> {
         self.get(key, "a finite number", |value| value.as_f64().filter(|number| number.is_finite()))

@@ -3,6 +3,7 @@
 mod attention;
 mod config;
 mod flash_lla;
+mod lowrank_vq;
 mod native_sparse;
 mod sqa_layer;
 mod tensors;
@@ -10,6 +11,8 @@ mod tensors;
 mod twin;
 #[cfg(feature = "diagnostics")]
 mod twin_sparse;
+#[cfg(feature = "diagnostics")]
+mod twin_vq;
 mod video_nsa;
 
 pub use config::{Config, KeySpec};
@@ -73,8 +76,14 @@ const fn optional(name: &'static str, shape: &'static str) -> TensorSpec {
 }
 
 /// Every kernel that `run` knows.
-pub const KERNELS: &[KernelSpec] =
-    &[attention::SPEC, flash_lla::SPEC, native_sparse::SPEC, sqa_layer::SPEC, video_nsa::SPEC];
+pub const KERNELS: &[KernelSpec] = &[
+    attention::SPEC,
+    flash_lla::SPEC,
+    lowrank_vq::SPEC,
+    native_sparse::SPEC,
+    sqa_layer::SPEC,
+    video_nsa::SPEC,
+];
 
 /// How to run a kernel.
 #[derive(Clone, Debug)]

@@ -99,6 +99,18 @@ impl Inputs {
         }
     }
 
+    /// The elements of an integer tensor that has none below 0 or past 2^32 - 1. Errors: `Shape`, `Input` where it is missing.
+    pub fn unsigned(&self, name: &str) -> Result<Vec<u32>> {
+        let data = self.integers(name)?;
+        let convert = |(index, &value): (usize, &i64)| {
+            u32::try_from(value).map_err(|_| {
+                let found = format!("has {value} at index {index}");
+                Error::shape(self.kernel, name, found, "0 to 2^32 - 1")
+            })
+        };
+        data.iter().enumerate().map(convert).collect()
+    }
+
     fn tensor(&self, name: &str) -> Result<&HostTensor> {
         let missing = || Error::Input(format!("{}: tensor `{name}` is missing", self.kernel));
         self.get(name).ok_or_else(missing)
@@ -199,6 +211,11 @@ impl Outputs {
     pub fn signed(&mut self, name: &str, shape: &[usize], data: &[i32]) {
         let bytes = data.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.tensors.push((name.into(), FileDtype::I32, shape.to_vec(), bytes));
+    }
+
+    /// Adds a tensor of U8.
+    pub fn bytes(&mut self, name: &str, shape: &[usize], data: &[u8]) {
+        self.tensors.push((name.into(), FileDtype::U8, shape.to_vec(), data.to_vec()));
     }
 
     /// Reads a tensor of F32 or U32 back from the GPU and adds it.

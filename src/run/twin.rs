@@ -1,6 +1,6 @@
 //! The same kernels by name, run by their f64 twins.
 
-use super::{Config, Inputs, Outputs, RunOptions, find, flash_lla, read, sqa_layer, twin_sparse};
+use super::{Config, Inputs, Outputs, RunOptions, find, flash_lla, read, sqa_layer, twin_sparse, twin_vq};
 use crate::error::{Error, Result};
 use crate::kernels::flash_lla::{FlashLlaConfig, MOST_DIM};
 use crate::models::sqa::SqaConfig;
@@ -18,6 +18,7 @@ pub fn run_twin(kernel: &str, input: &[u8], options: &RunOptions) -> Result<Vec<
     let outputs = match spec.name {
         "attention" => attention(&inputs, &config),
         "flash_lla" => flash_lla(&inputs, &config),
+        "lowrank_vq" => twin_vq::lowrank_vq(&inputs, &config),
         "native_sparse" => twin_sparse::native_sparse(&inputs, &config),
         "sqa_layer" => sqa_layer(&inputs, &config),
         "video_nsa" => twin_sparse::video_nsa(&inputs, &config),

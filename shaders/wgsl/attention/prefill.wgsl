@@ -3,7 +3,7 @@
 //
 // Tile: ROW_TILE queries x KEY_TILE keys (32 or 64 each), 8 x 8 threads, every accumulator a named vec4f in a register.
 // 64 x 32 because 8 rows x 8 columns per thread make 64 FMAs of 4 reads of workgroup memory. RADV for navi21, head and value
-// dim 64: 16 KiB, 200 VGPRs, no spills, 4 waves per SIMD, 89 % FMAs in the value loop, 71 % over the whole tile. 32 x 32 reaches
+// dim 64: 16 KiB, 208 VGPRs, no spills, 4 waves per SIMD, 89 % FMAs in the value loop, 71 % over the whole tile. 32 x 32 reaches
 // 63 % there (128 VGPRs, 6 waves), 32 x 64 68 % (144), 64 x 64 76 % (248). Value dim 128 fills the registers at 64 x 32 (256,
 // no spills, 75 %); above it 32 x 64 holds value dim 256 (248, no spills, 73 %).
 #import attention/bindings

@@ -28,14 +28,19 @@ fn sequence_at(batch: u32) -> Sequence {
     s.query_start = batch * params.query_tokens;
     s.query_count = params.query_tokens;
     s.key_start = batch * params.tokens;
-#if LENGTHS && !BLOCKS
-    s.key_count = min(sequences[batch], params.tokens);
-#else
     s.key_count = params.tokens;
-#endif
 #endif
 #if LENGTHS && BLOCKS
     let token_count = min(sequences[batch], params.capacity);
+#endif
+#if LENGTHS && !BLOCKS
+    s.key_count = min(sequences[batch], s.key_count);
+#endif
+#if BLOCKS && !PACKED && !LENGTHS
+    let token_count = params.capacity;
+#endif
+#if BLOCKS && !PACKED
+    s.key_count = min(s.key_count, u32(end_key(i32(token_count) - 1)));
 #else
     let token_count = s.key_count;
 #endif

@@ -1,7 +1,7 @@
         // Part of a step: this token's blocks of the step enter its list of the `kept` best so far, which lies at `list` in no order. The
         // worst of a full list, `lowest` in slot `lowest_slot`, makes room. Blocks come in rising order, so a tie never replaces.
         for (var j = max(step_first, candidates.first); j < min(step_end, candidates.end); j += 1u) {
-            let score = block_scores[{TOKEN} * BLOCKS + j - step_first];
+            let score = block_scores[{AT}];
             if (kept < candidates.free) {
                 best[list + kept] = vec2u(bitcast<u32>(score), j);
                 kept += 1u;

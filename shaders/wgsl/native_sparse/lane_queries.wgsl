@@ -1,8 +1,12 @@
-    // Part of a tile of 8 lanes: the lane's rows of one round of heads, in units of base 2; a row that doesn't exist sees no key.
+    // Part of a tile of 8 lanes: the lane's heads of one round, in units of base 2; a head that doesn't exist sees no key.
 #for r in 0..ROWS
-    let head{r} = {HEAD_TILE} * {ROWS*8}u + ({r*8}u + lane) % rows_per_token;
-    let row{r} = ((s.query_start + token{r}) * params.kv_heads + kv_head) * params.group + min(head{r}, params.group - 1u);
-    let row_limit{r} = select(0, row_end{r}, head{r} < params.group);
+#if SUBGROUP
+    let head{r} = ({HEAD_TILE} * {ROWS}u + {r}u) * LANES + lane;
+#else
+    let head{r} = {HEAD_TILE} * {ROWS}u + {r}u;
+#endif
+    let row{r} = ((s.query_start + token) * params.kv_heads + kv_head) * params.group + min(head{r}, params.group - 1u);
+    let row_limit{r} = select(0, min(end_key(position), i32(s.key_count)), head{r} < params.group);
     let row_lse{r} = lse[row{r}] * LOG2_E;
 #for d in 0..(HEAD_DIM+3)/4
     let query{r}_{d} = factor * load_query(row{r} * {HEAD_DIM}u + {d*4}u, {HEAD_DIM-d*4}u);

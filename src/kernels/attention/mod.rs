@@ -27,7 +27,7 @@ pub struct AttentionConfig {
     pub window: Option<usize>,
     /// Position of the first query row, within ±2^29; `None`: the last query row stands at the last key.
     pub q_offset: Option<i64>,
-    /// Keys that each stand for a block of tokens; needs `causal`, no window, and a `q_offset` unless the keys are a cache.
+    /// Keys that each stand for a block of tokens; needs `causal` and no window, beside packed sequences a `q_offset`.
     pub key_blocks: Option<KeyBlocks>,
     /// Factor of q · k, finite; `None`: 1 / sqrt(head_dim).
     pub scale: Option<f32>,
@@ -45,7 +45,7 @@ pub struct KeyBlocks {
     pub block: usize,
     /// Tokens from one block's first to the next one's, at least 1.
     pub stride: usize,
-    /// Tokens behind all keys, such as a cache's capacity: `lengths` count tokens, up to this.
+    /// Tokens of a sequence, or a cache's capacity: `lengths` count tokens, up to this. Keys past the complete blocks are not read.
     pub tokens: usize,
 }
 
@@ -133,10 +133,6 @@ impl Attention {
     /// Errors: `Shape`, `Limit`, `Schedule` for a tensor of another [`Gpu`].
     pub fn record(&self, schedule: &mut Schedule, inputs: AttentionInputs<'_>) -> Result<AttentionOutput> {
         let shape = inputs.check(NAME, self.config.tile_queries)?;
-        let placed = self.config.q_offset.is_some() || inputs.lengths.is_some() || inputs.positions.is_some();
-        if self.config.key_blocks.is_some() && !placed {
-            return Err(Error::config(NAME, "q_offset", "none", "a position, as keys are blocks of tokens"));
-        }
         let out = schedule.tensor("attention out", &shape.out_shape(), Dtype::F32)?;
         let lse = schedule.tensor("lse", &shape.lse_shape(), Dtype::F32)?;
         match tiles::route(self.variant.kind, &shape, self.reachable(&inputs, &shape)) {

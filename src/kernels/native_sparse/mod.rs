@@ -1,4 +1,5 @@
 //! Native Sparse Attention: three sparse branches, gated.
+#![doc = include_str!("../../../docs/native_sparse_attention.md")]
 
 mod cache;
 mod compress;

@@ -170,13 +170,7 @@ impl BlockSelection {
             .flag("QUERY_F16", inputs.query.dtype() == Dtype::F16)
             .set("QUERY_TYPE", load_type(inputs.query.dtype(), shape.head_dim))
             .set("KEY_TYPE", load_type(Dtype::F32, shape.head_dim))
-            .set("TOKENS", tile.tokens)
             .set("BLOCKS", tile.blocks);
-        let constants = if self.variant.kind.is_cpu() {
-            constants.flag("SUBGROUP", self.variant.kind.uses_subgroups())
-        } else {
-            constants
-        };
         let recorder = schedule
             .kernel("score blocks", tile.kernel, &constants.pairs())?
             .params(&params)
@@ -268,30 +262,10 @@ impl BlockSelection {
         let overlap = self.config.cmp_block / self.config.cmp_stride - 1;
         // Blocks whose keys fit into a number of keys, at least one.
         let blocks_of = |keys: usize| (keys.saturating_sub(overlap) / keys_per_block).max(1);
-        let &Shape { group, head_dim, query_tokens, .. } = shape;
-        if self.variant.kind.is_cpu() {
-            let (most_rows, keys, chunk) = match (self.variant.kind, head_dim) {
-                (VariantKind::Cpu, ..=64) => (2, 4, 64),
-                (VariantKind::Cpu, ..=128) => (2, 2, 64),
-                (VariantKind::Cpu, _) => (1, 2, 64),
-                (_, ..=64) => (4, 1, 32),
-                (_, ..=128) => (2, 1, 32),
-                _ => (1, 1, 32),
-            };
-            let rows = group.div_ceil(8).next_power_of_two().min(most_rows);
-            let tokens = (8 * rows / group).clamp(1, 8);
-            return Tile {
-                kernel: "native_sparse/score_blocks_cpu",
-                tokens,
-                blocks: blocks_of(chunk).min(64),
-                constants: vec![
-                    ("ROWS", rows),
-                    ("KEYS", keys),
-                    ("CHUNK", chunk),
-                    ("HEAD_TILES", group.div_ceil(8 * rows)),
-                ],
-                wanted_groups: 16,
-            };
+        let &Shape { group, query_tokens, .. } = shape;
+        // The software build unrolls the blocks that a key reaches into; past a few the other one is better.
+        if self.variant.kind.is_cpu() && overlap <= 3 * keys_per_block {
+            return tile_cpu(self.variant.kind, shape, keys_per_block, overlap + 1);
         }
         let rows = if group * query_tokens <= 32 { 32 } else { 64 };
         let tokens = (rows / group).clamp(1, query_tokens.max(1));
@@ -299,7 +273,7 @@ impl BlockSelection {
             kernel: "native_sparse/score_blocks",
             tokens,
             blocks: blocks_of(32).min(1024 / tokens),
-            constants: vec![("ROW_TILE", rows), ("HEAD_TILES", group.div_ceil(rows))],
+            constants: vec![("ROW_TILE", rows), ("TOKENS", tokens), ("HEAD_TILES", group.div_ceil(rows))],
             wanted_groups: 1024,
         }
     }
@@ -319,5 +293,36 @@ impl BlockSelection {
             bytes: (inputs.query.bytes() + inputs.cmp_key.bytes() + inputs.lse_cmp.bytes() + best.bytes())
                 as f64,
         }
+    }
+}
+
+/// Groups of up to 4 do best with a lane for each token, larger ones share their keys.
+fn tile_cpu(kind: VariantKind, shape: &Shape, keys_per_block: usize, span: usize) -> Tile {
+    let &Shape { group, head_dim, .. } = shape;
+    let subgroup = kind == VariantKind::Cpu && group > 4;
+    let (most, keys) = match (subgroup, head_dim) {
+        (true, ..=64) => (2, 4),
+        (true, ..=128) => (2, 2),
+        (true, _) => (1, 2),
+        (false, ..=64) => (4, 1),
+        (false, ..=128) => (2, 1),
+        (false, _) => (1, 1),
+    };
+    let lanes = if subgroup { 8 } else { 1 };
+    let rows = group.div_ceil(lanes).min(most);
+    Tile {
+        kernel: "native_sparse/score_blocks_cpu",
+        tokens: 8 / lanes,
+        blocks: 16,
+        constants: vec![
+            ("SUBGROUP", subgroup as usize),
+            ("ROWS", rows),
+            ("KEYS", keys),
+            ("BLOCK_KEYS", keys_per_block),
+            ("SPAN", span),
+            ("REACH", (span - 1).div_ceil(keys_per_block) + 1),
+            ("HEAD_TILES", group.div_ceil(lanes * rows)),
+        ],
+        wanted_groups: 16,
     }
 }

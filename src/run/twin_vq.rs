@@ -1,0 +1,28 @@
+//! The twin of the low-rank vector-quantised decoder by name.
+
+use super::lowrank_vq::{Code, code};
+use super::{Config, Inputs, Outputs};
+use crate::error::Result;
+use crate::kernels::lowrank_vq::Combine;
+use crate::twins::lowrank_vq::{VqShape, lowrank_vq as decode, to_bytes};
+
+pub(super) fn lowrank_vq(inputs: &Inputs, config: &Config) -> Result<Outputs> {
+    let Code { config, words } = code(inputs, config)?;
+    let [codewords, _] = inputs.dims("codebook", "[K, P]")?;
+    let shape = VqShape {
+        height: config.height,
+        width: config.width,
+        channels: config.channels,
+        patch: config.patch,
+        rank: config.rank,
+        iterations: config.iterations,
+        bits: config.bits_per_index(codewords)?,
+        mean: config.combine == Combine::Mean,
+    };
+    let image = decode(inputs.floats("codebook")?, &words, &shape);
+    let clamped: Vec<f64> = image.iter().map(|x| x.clamp(0.0, 1.0)).collect();
+    let mut outputs = Outputs::default();
+    outputs.double("image", &[shape.height, shape.width, shape.channels], &clamped);
+    outputs.bytes("image_u8", &[shape.height, shape.width, shape.channels], &to_bytes(&image));
+    Ok(outputs)
+}
