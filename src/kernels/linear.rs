@@ -1,7 +1,7 @@
 //! Linear layers: y = activation(x W + b) + residual.
 
 use super::linear_types::{Activation, WeightLayout};
-use super::{Constants, FLOATS, expect_dtype, expect_shape, load_type};
+use super::{Constants, FLOATS, check_activation, expect_dtype, expect_shape, load_type};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::schedule::{Cost, Schedule};
@@ -53,6 +53,7 @@ struct Tiling {
 impl Linear {
     /// Checks the configuration against the device. Errors: `Config`.
     pub fn new(gpu: &Gpu, config: LinearConfig) -> Result<Self> {
+        check_activation("linear", config.activation)?;
         let variant = gpu.variant(config.variant)?;
         Ok(Self { config, variant })
     }
@@ -77,13 +78,6 @@ impl Linear {
         let out_in = self.config.layout == WeightLayout::OutIn;
         let weight_row = if out_in { inputs } else { outputs };
         let output_f16 = self.config.output_f16;
-        let activation = match self.config.activation {
-            Activation::None => 0,
-            Activation::Relu => 1,
-            Activation::Gelu => 2,
-            Activation::GeluTanh => 3,
-            Activation::Silu => 4,
-        };
         let tiling = self.tiling(rows, outputs);
         let mut constants = Constants::new()
             .flag("X_F16", x.dtype() == Dtype::F16)
@@ -98,7 +92,7 @@ impl Linear {
             .flag("WEIGHT_OUT_IN", out_in)
             .flag("BIAS", bias.is_some())
             .flag("RESIDUAL", residual.is_some())
-            .set("ACTIVATION", activation);
+            .activation(self.config.activation);
         for (name, value) in &tiling.constants {
             constants = constants.set(name, value);
         }

@@ -10,8 +10,8 @@ pub enum WeightLayout {
     OutIn,
 }
 
-/// What a linear layer applies to every element of x W + b.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+/// What a linear layer or a convolution applies to every element of x W + b.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Activation {
     /// The identity.
     #[default]
@@ -24,4 +24,6 @@ pub enum Activation {
     GeluTanh,
     /// x / (1 + e⁻ˣ), also called swish.
     Silu,
+    /// max(x, 0) + slope · min(x, 0); the slope is finite.
+    LeakyRelu(f32),
 }

@@ -3,6 +3,7 @@
 pub mod attention;
 pub mod cache;
 pub mod convert;
+pub mod convolution;
 pub mod finite;
 pub mod flash_lla;
 pub mod image;
@@ -15,6 +16,7 @@ pub mod rope;
 
 use crate::error::{Error, Result};
 use crate::tensor::{Dtype, Tensor};
+use linear_types::Activation;
 
 /// Invocations of an element-wise kernel's workgroup: a software adapter is quickest at 64 too (4 times over 8).
 pub(crate) const ELEMENTWISE: usize = 64;
@@ -39,6 +41,20 @@ impl Constants {
         self.set(name, value as u32)
     }
 
+    /// The activation of `linear/epilogue.wgsl`.
+    pub fn activation(self, activation: Activation) -> Self {
+        let (number, slope) = match activation {
+            Activation::None => (0, 0.0),
+            Activation::Relu => (1, 0.0),
+            Activation::Gelu => (2, 0.0),
+            Activation::GeluTanh => (3, 0.0),
+            Activation::Silu => (4, 0.0),
+            Activation::LeakyRelu(slope) => (5, slope),
+        };
+        // `{:?}` writes a number that WGSL reads back as the same float.
+        self.set("ACTIVATION", number).set("SLOPE", format!("{slope:?}"))
+    }
+
     pub fn pairs(&self) -> Vec<(&str, &str)> {
         self.0.iter().map(|(name, value)| (*name, value.as_str())).collect()
     }
@@ -51,6 +67,16 @@ pub(crate) fn load_type(dtype: Dtype, row: usize) -> &'static str {
         (Dtype::F16, false) => "u32",
         (_, true) => "vec4f",
         (_, false) => "f32",
+    }
+}
+
+/// Checks that an activation is a function of finite numbers.
+pub(crate) fn check_activation(operator: &'static str, activation: Activation) -> Result<()> {
+    match activation {
+        Activation::LeakyRelu(slope) if !slope.is_finite() => {
+            Err(Error::config(operator, "activation", format!("{activation:?}"), "a finite slope"))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -48,6 +48,7 @@ pub fn activate(x: f64, activation: Activation) -> f64 {
         Activation::Gelu => 0.5 * x * (1.0 + erf(x * FRAC_1_SQRT_2)),
         Activation::GeluTanh => 0.5 * x * (1.0 + (FRAC_2_PI.sqrt() * (x + 0.044715 * x * x * x)).tanh()),
         Activation::Silu => x / (1.0 + (-x).exp()),
+        Activation::LeakyRelu(slope) => x.max(0.0) + slope as f64 * x.min(0.0),
     }
 }
 
@@ -133,6 +134,8 @@ mod tests {
             (Activation::GeluTanh, 1.0, 0.841_191_990_608_276_7),
             (Activation::Silu, 1.0, 0.731_058_578_630_004_9),
             (Activation::Silu, -800.0, 0.0),
+            (Activation::LeakyRelu(0.25), -3.0, -0.75),
+            (Activation::LeakyRelu(0.25), 3.0, 3.0),
             (Activation::None, -3.0, -3.0),
         ];
         for (activation, x, expected) in cases {

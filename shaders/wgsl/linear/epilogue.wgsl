@@ -1,5 +1,6 @@
 // What follows the product: bias, activation, residual, and the store. ACTIVATION: 0 none, 1 relu, 2 gelu (erf), 3 gelu
-// (tanh form), 4 silu. Needs linear/bindings.
+// (tanh form), 4 silu, 5 leaky relu with SLOPE below 0. Needs the bindings `y`, `bias`, `residual` and params.rows and .outputs, as
+// in linear/bindings.
 #if BIAS
 #import shared/load tensor=bias f16=0 aligned=0
 #endif
@@ -44,6 +45,11 @@ fn activate(value: vec4f) -> vec4f {
 fn activate(value: vec4f) -> vec4f {
     let z = max(value, vec4f(-87.0));
     return z / (1.0 + exp(-z));
+}
+#endif
+#if ACTIVATION == 5
+fn activate(value: vec4f) -> vec4f {
+    return max(value, vec4f(0.0)) + {SLOPE} * min(value, vec4f(0.0));
 }
 #endif
 

@@ -88,27 +88,7 @@ fn main(
 #endif
 #endfor
 
-#for k in 0..1024/TILE
-        {
-            let swizzled_row = row ^ {k/4*TILE/32}u;
-#for q in 0..TILE/32
-            let x{q} = x_tile[{k*TILE/4+q*8}u + swizzled_row];
-#if WEIGHT_OUT_IN
-            let weight{q} = weight_tile[{k*TILE/4+q*8}u + (column ^ {k/4*TILE/32}u)];
-#else
-            let weight{q} = weight_tile[{k*TILE/4+q*8}u + column];
-#endif
-#endfor
-#for q in 0..TILE/32
-#for c in 0..TILE/32
-            sum{q*4}_{c} = fma(vec4f(x{q}.x), weight{c}, sum{q*4}_{c});
-            sum{q*4+1}_{c} = fma(vec4f(x{q}.y), weight{c}, sum{q*4+1}_{c});
-            sum{q*4+2}_{c} = fma(vec4f(x{q}.z), weight{c}, sum{q*4+2}_{c});
-            sum{q*4+3}_{c} = fma(vec4f(x{q}.w), weight{c}, sum{q*4+3}_{c});
-#endfor
-#endfor
-        }
-#endfor
+#import linear/tile_product rows={TILE} columns={TILE} row_lanes=8 column_lanes=8 weight_turned={WEIGHT_OUT_IN}
     }
 
 #for q in 0..TILE/32
