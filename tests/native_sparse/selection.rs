@@ -130,6 +130,24 @@ fn a_planted_needle_is_selected() {
     }
 }
 
+/// Weights that are 0 in f32 leave no slot empty.
+#[test]
+fn blocks_whose_weight_underflows_are_still_taken() {
+    let config = NativeSparseConfig { top_n: 5, scale: Some(60.0), ..small_blocks() };
+    let case = Case { config, ..Case::default() };
+    let data = case.data();
+    for kind in variants() {
+        let found = case.run(&data, kind);
+        assert!(found.out.iter().all(|value| value.is_finite()), "{kind}");
+        for (list, blocks) in found.blocks.chunks_exact(5).enumerate() {
+            let count = 5.min(list / 2 / 16 + 1);
+            let filled = blocks.iter().filter(|block| **block != NO_BLOCK).count();
+            assert_eq!(filled, count, "by {kind} at position {}: {blocks:?}", list / 2);
+            assert!(blocks[..count].windows(2).all(|pair| pair[0] < pair[1]), "{kind}: {blocks:?}");
+        }
+    }
+}
+
 /// Every block of a sequence is as good as the others.
 #[test]
 fn lists_longer_than_the_sequence_take_every_block() {

@@ -20,6 +20,14 @@ const BAD = [
     says: ["`mask`", "[37, 20]", "[20, 37]"],
   },
   { name: "fewer iterations than none", file: "lla_tiny_d4.safetensors", config: '{"max_iters": -1}', says: ["`max_iters`", "-1"] },
+  {
+    name: "gates of another shape", file: "nsa_mha_g1.safetensors", reshape: { tensor: "gates", shape: [1, 3, 50, 3] },
+    says: ["`gates`", "[1, 3, 50, 3]", "[1, 50, 3, 3]"],
+  },
+  {
+    name: "blocks that the stride does not divide", file: "nsa_mha_g1.safetensors", config: '{"cmp_stride": 3}',
+    says: ["`cmp_block`", "4", "cmp_stride = 3"],
+  },
   { name: "unknown configuration key", config: '{"widnow": 3}', says: ["widnow"] },
   { name: "configuration that is no JSON", config: "causal", says: [] },
   { name: "unknown kernel", kernel: "no_such_kernel", says: ["no_such_kernel"] },
