@@ -5,8 +5,8 @@
 //!
 //!     cargo run --release --example decode_in_app [PHOTO.png [DIRECTORY]]
 //!
-//! writes `decoded.png` and the last frame, `frame.png`, into DIRECTORY (`target/decode_in_app` if none is named). No codebook is trained here: its
-//! codewords are cosines of many sizes, which any picture can be made of.
+//! writes `decoded.png` and the last frame, `frame.png`, into DIRECTORY (`target/decode_in_app` if none is named). No codebook
+//! is trained here: its codewords are cosines of many sizes, which any picture can be made of.
 
 use gristmill::kernels::lowrank_vq::{LowRankVq, LowRankVqConfig, pack_indices};
 use gristmill::{Gpu, Plan, Schedule, Tensor, wgpu};
@@ -120,13 +120,14 @@ fn size(number: usize) -> f32 {
 /// Codeword (half waves, sign, size) has the number (half_waves * 2 + sign) * SIZES + size.
 fn codebook() -> Vec<f32> {
     let codeword = |k: usize| {
-        let sign = if k / SIZES % 2 == 0 { 1.0 } else { -1.0 };
+        let sign = if (k / SIZES).is_multiple_of(2) { 1.0 } else { -1.0 };
         (0..PATCH).map(move |at| sign * size(k % SIZES) * cosine(k / SIZES / 2, at))
     };
     (0..PATCH * 2 * SIZES).flat_map(codeword).collect()
 }
 
-/// In each iteration the pair of cosines that what is left of a patch has most of: along y with its size, along x with size 1.
+/// In each iteration the two cosines whose product what is left of a patch has most of: along y with its size, along x with
+/// size 1.
 fn encode(photo: &image::RgbImage, config: &LowRankVqConfig, codebook: &[f32]) -> Vec<u32> {
     let [rows, columns] = config.grid();
     let mut indices = vec![0; rows * columns * ITERATIONS * 3 * 2];
