@@ -58,7 +58,7 @@ pub fn gather(codebook: &[f64], indices: &[u32], shape: &VqShape) -> Vec<f64> {
     indices.iter().flat_map(codeword).copied().collect()
 }
 
-/// Step 3: `[patches, channels, patch, patch]`, the sum over iterations and ranks of left[y] right[x].
+/// Step 3: `[patches, channels, patch, patch]`, the sum over iterations and ranks of `left[y] right[x]`.
 pub fn product(factors: &[f64], shape: &VqShape) -> Vec<f64> {
     let &VqShape { channels, patch, rank, iterations, .. } = shape;
     let gain = if shape.mean { 1.0 / iterations as f64 } else { 1.0 };
