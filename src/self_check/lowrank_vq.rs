@@ -10,8 +10,8 @@ use crate::twins::lowrank_vq::{VqShape, lowrank_vq, to_bytes};
 impl<F: FnMut(&Check)> Checker<'_, F> {
     pub(super) async fn lowrank_vq(&mut self) -> Result<()> {
         for (name, preset, codewords, channels) in [
-            ("low-rank VQ, patches of 16", Preset::B, 300, 3),
-            ("low-rank VQ, patches of 8, grey", Preset::D, 256, 1),
+            ("low-rank VQ", Preset::B, 300, 3),
+            ("low-rank VQ, grey", Preset::D, 256, 1),
         ] {
             let preset = preset.config(45, 78, channels);
             let config = LowRankVqConfig { variant: self.variant, ..preset };
