@@ -18,13 +18,19 @@ fn check_channels(channels: usize) -> Result<()> {
     Err(Error::config("image", "channels", channels, "3 or 4"))
 }
 
-fn check_size(texture: &wgpu::TextureView, height: usize, width: usize) -> Result<()> {
+/// Errors: `Shape` where the texture has not so many pixels.
+pub(crate) fn check_size(
+    operator: &'static str,
+    texture: &wgpu::TextureView,
+    height: usize,
+    width: usize,
+) -> Result<()> {
     let texture = texture.texture();
     if height <= texture.height() as usize && width <= texture.width() as usize {
         return Ok(());
     }
     let found = format!("has {} x {} pixels", texture.width(), texture.height());
-    Err(Error::shape("image", "texture", found, format!("at least {width} x {height}")))
+    Err(Error::shape(operator, "texture", found, format!("at least {width} x {height}")))
 }
 
 /// Records the copy of a texture's upper left pixels into a tensor `[height, width, channels]` f32, channels 3 or 4.
@@ -40,7 +46,7 @@ pub fn record_load_texture(
     channels: usize,
 ) -> Result<Tensor> {
     check_channels(channels)?;
-    check_size(texture, height, width)?;
+    check_size("image", texture, height, width)?;
     let tensor = schedule.tensor("image", &[height, width, channels], Dtype::F32)?;
     let constants = Constants::new().set("CHANNELS", channels).set("WORKGROUP", ELEMENTWISE);
     schedule
@@ -68,7 +74,7 @@ pub fn record_store_texture(
     let [height, width, channels] = dims("image", "tensor", tensor, "[height, width, channels]")?;
     expect_dtype("image", "tensor", tensor, &[Dtype::F32])?;
     check_channels(channels)?;
-    check_size(texture, height, width)?;
+    check_size("image", texture, height, width)?;
     let constants = Constants::new().set("CHANNELS", channels).set("WORKGROUP", ELEMENTWISE);
     schedule
         .kernel("store texture", "image/store_texture", &constants.pairs())?

@@ -8,6 +8,7 @@ pub mod flash_lla;
 pub mod image;
 pub mod linear;
 pub mod linear_types;
+pub mod lowrank_vq;
 pub mod native_sparse;
 pub mod norm;
 pub mod rope;

@@ -10,6 +10,7 @@ pub mod attention;
 pub mod denoise;
 pub mod flash_lla;
 pub mod linear;
+pub mod lowrank_vq;
 pub mod native_sparse;
 pub mod non_local_means;
 pub mod norm;
