@@ -9,10 +9,9 @@ use crate::twins::lowrank_vq::{VqShape, lowrank_vq, to_bytes};
 
 impl<F: FnMut(&Check)> Checker<'_, F> {
     pub(super) async fn lowrank_vq(&mut self) -> Result<()> {
-        for (name, preset, codewords, channels) in [
-            ("low-rank VQ", Preset::B, 300, 3),
-            ("low-rank VQ, grey", Preset::D, 256, 1),
-        ] {
+        for (name, preset, codewords, channels) in
+            [("low-rank VQ", Preset::B, 300, 3), ("low-rank VQ, grey", Preset::D, 256, 1)]
+        {
             let preset = preset.config(45, 78, channels);
             let config = LowRankVqConfig { variant: self.variant, ..preset };
             let bits = config.bits_per_index(codewords)?;

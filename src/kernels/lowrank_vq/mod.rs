@@ -2,11 +2,13 @@
 
 mod decode;
 mod inputs;
+mod nearest;
 mod rate;
 mod steps;
 mod stream;
 
 pub use decode::LowRankVq;
+pub use nearest::{MOST_CODEWORDS, VqNearest, VqNearestConfig};
 pub use rate::{Preset, Rate};
 pub use steps::{LowRankVqSteps, VqSteps};
 pub use stream::{pack_indices, unpack_indices, unpack_pixels};
