@@ -1,6 +1,7 @@
 //! Every kernel on this adapter against its f64 twin, on random data: for a first look at an unknown GPU or browser.
 
 mod attention;
+mod lowrank_vq;
 mod native_sparse;
 
 use crate::error::Result;
@@ -54,6 +55,7 @@ pub async fn self_check(
     checker.sqa().await?;
     checker.non_local_means().await?;
     checker.denoise().await?;
+    checker.lowrank_vq().await?;
     Ok(checker.checks)
 }
 

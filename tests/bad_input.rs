@@ -1,6 +1,8 @@
 //! Bad input ends in an error of one line that names the tensor or key, what was found and what was expected.
 
 mod common;
+#[path = "bad_input/lowrank_vq.rs"]
+mod lowrank_vq;
 #[path = "bad_input/native_sparse.rs"]
 mod native_sparse;
 
@@ -73,6 +75,12 @@ fn sqa_layer() -> File {
         .config(r#"{"query_heads": 2, "kv_heads": 1, "head_dim": 4}"#)
 }
 
+#[track_caller]
+fn runs(kernel: &str, file: &File, options: &RunOptions) {
+    pollster::block_on(run(gpu(), kernel, &file.bytes(), options)).unwrap();
+    run_twin(kernel, &file.bytes(), options).unwrap();
+}
+
 /// The error of a run, on the GPU and by the twin, which must be one line with these words.
 #[track_caller]
 fn refused(kernel: &str, file: &File, options: RunOptions, words: &[&str]) {
@@ -105,8 +113,7 @@ fn plain() -> RunOptions {
 fn the_files_that_are_spoiled_below_run() {
     for (kernel, file) in [("attention", attention()), ("flash_lla", flash_lla()), ("sqa_layer", sqa_layer())]
     {
-        pollster::block_on(run(gpu(), kernel, &file.bytes(), &plain())).unwrap();
-        run_twin(kernel, &file.bytes(), &plain()).unwrap();
+        runs(kernel, &file, &plain());
     }
 }
 

@@ -10,21 +10,18 @@ use gristmill::no_progress;
 
 const FRAMES: usize = 12;
 
-/// Smooth noise in three colours, another one for every seed.
+/// Four quarters, each of one random patch again and again; others for every seed.
 fn texture(seed: u32) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
-    let mut wave = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 24) as f32
-    };
-    let waves: Vec<[f32; 4]> = (0..24).map(|_| [wave(), wave(), wave(), wave()]).collect();
     let value = |at: usize| {
         let (y, x, colour) = (at / 3 / FRAME_SIDE, at / 3 % FRAME_SIDE, at % 3);
-        let parts = waves.iter().skip(colour).step_by(3).map(|[down, across, phase, size]| {
-            let turns = (down - 0.5) * y as f32 + (across - 0.5) * x as f32 + 8.0 * phase;
-            size * turns.sin()
-        });
-        0.5 + 0.1 * parts.sum::<f32>()
+        let quarter = y * 2 / FRAME_SIDE * 2 + x * 2 / FRAME_SIDE;
+        // A patch has cells of 2 x 2 pixels.
+        let cell = (y % 8 / 2 * 4 + x % 8 / 2) * 3 + colour;
+        let mut mixed = (seed * 4 + quarter as u32) * 48 + cell as u32;
+        for _ in 0..3 {
+            mixed = (mixed ^ (mixed >> 15)).wrapping_mul(0x2c1b_3c6d).wrapping_add(0x9e37_79b9);
+        }
+        (mixed >> 8) as f32 / (1 << 24) as f32
     };
     (0..FRAME_SIDE * FRAME_SIDE * 3).map(value).collect()
 }

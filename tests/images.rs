@@ -1,12 +1,15 @@
 //! Non-local means against its twin, and textures in and out.
 
 mod common;
+#[path = "common/textures.rs"]
+mod textures;
 
 use common::{Random, assert_close, doubles, gpu, read, upload, variants};
 use gristmill::kernels::image::{record_load_texture, record_store_texture};
 use gristmill::models::non_local_means::{NonLocalMeans, NonLocalMeansConfig};
 use gristmill::twins::non_local_means::{NonLocalMeansShape, non_local_means};
 use gristmill::{Plan, Schedule, no_progress, wgpu};
+use textures::{read_texture, texture, write_texture};
 
 fn run(plan: &Plan) {
     plan.poison();
@@ -118,48 +121,6 @@ fn settings_out_of_range_are_refused_by_name() {
     let filter = NonLocalMeans::new(gpu(), good).unwrap();
     let error = filter.record(&mut Schedule::new(gpu()), &image).unwrap_err().to_string();
     assert_eq!(error, "non_local_means: tensor `image` has shape [20, 21, 3]; expected [20, 20, 3]");
-}
-
-fn texture(width: u32, height: u32, usage: wgpu::TextureUsages) -> wgpu::Texture {
-    gpu().device().create_texture(&wgpu::TextureDescriptor {
-        label: None,
-        size: wgpu::Extent3d { width, height, depth_or_array_layers: 1 },
-        mip_level_count: 1,
-        sample_count: 1,
-        dimension: wgpu::TextureDimension::D2,
-        format: wgpu::TextureFormat::Rgba8Unorm,
-        usage,
-        view_formats: &[],
-    })
-}
-
-fn write_texture(texture: &wgpu::Texture, bytes: &[u8]) {
-    let layout = wgpu::TexelCopyBufferLayout {
-        offset: 0,
-        bytes_per_row: Some(4 * texture.width()),
-        rows_per_image: None,
-    };
-    gpu().queue().write_texture(texture.as_image_copy(), bytes, layout, texture.size());
-}
-
-/// The texture's bytes; rows of a copy begin at multiples of 256.
-fn read_texture(texture: &wgpu::Texture) -> Vec<u8> {
-    let (row, pitch) = (4 * texture.width() as usize, (4 * texture.width()).next_multiple_of(256));
-    let staging = gpu().device().create_buffer(&wgpu::BufferDescriptor {
-        label: None,
-        size: (pitch * texture.height()) as u64,
-        usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
-        mapped_at_creation: false,
-    });
-    let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(pitch), rows_per_image: None };
-    let mut encoder = gpu().device().create_command_encoder(&Default::default());
-    let target = wgpu::TexelCopyBufferInfo { buffer: &staging, layout };
-    encoder.copy_texture_to_buffer(texture.as_image_copy(), target, texture.size());
-    gpu().queue().submit([encoder.finish()]);
-    staging.map_async(wgpu::MapMode::Read, .., |result| result.unwrap());
-    pollster::block_on(gpu().wait()).unwrap();
-    let bytes = staging.get_mapped_range(..).unwrap().to_vec();
-    bytes.chunks(pitch as usize).flat_map(|line| line[..row].to_vec()).collect()
 }
 
 #[test]

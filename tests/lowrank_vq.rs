@@ -1,8 +1,16 @@
 //! Low-rank vector-quantised decoding against its f64 twin, in every build that runs here and in plain steps.
 
 mod common;
+#[path = "lowrank_vq/edge_cases.rs"]
+mod edge_cases;
+#[path = "lowrank_vq/goldens.rs"]
+mod goldens;
+#[path = "lowrank_vq/properties.rs"]
+mod properties;
 #[path = "lowrank_vq/speed.rs"]
 mod speed;
+#[path = "common/textures.rs"]
+mod textures;
 #[path = "common/vq_case.rs"]
 mod vq_case;
 

@@ -16,11 +16,22 @@ const EXAMPLES = {
     { q: random(1, 128, 4, 32), k: random(1, 128, 2, 32), v: random(1, 128, 2, 32) },
     { config: '{"causal": true, "rtol": 1e-3}' },
   ),
+  native_sparse: () => encode(
+    { q: random(1, 512, 8, 32), k: random(1, 512, 1, 32), v: random(1, 512, 1, 32), gate_logits: random(1, 512, 8, 3) },
+    { config: '{"cmp_block": 16, "cmp_stride": 8, "sel_block": 32, "top_n": 4, "window": 64}' },
+  ),
   sqa_layer: () => encode(
     { x: random(1, 256, 128), Wq: random(128, 64), Wk: random(128, 32), Wv: random(128, 32), Wo: random(64, 128) },
     { config: '{"heads": 8, "query_heads": 4, "kv_heads": 2, "head_dim": 16, "causal": true, "rope": true}' },
   ),
+  video_nsa: () => encode(
+    { q: random(1, 400, 7, 32), k: random(1, 400, 1, 32), v: random(1, 400, 1, 32), gate_logits: random(1, 400, 7, 3), is_vision: isVision },
+    { config: '{"top_n": 2, "window": 32}' },
+  ),
 };
+
+// 5 frames of 64 tokens between 20 tokens of text and 60 more.
+const isVision = { dtype: "U8", shape: [400], data: Uint8Array.from({ length: 400 }, (_, token) => token >= 20 && token < 340) };
 
 function random(...shape) {
   const length = shape.reduce((product, size) => product * size, 1);

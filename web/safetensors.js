@@ -11,7 +11,8 @@ export function decode(bytes) {
   const { __metadata__: metadata = {}, ...header } = JSON.parse(new TextDecoder().decode(bytes.subarray(8, start)));
   const tensors = {};
   for (const [name, { dtype, shape, data_offsets: [begin, end] }] of Object.entries(header)) {
-    const { buffer } = bytes.slice(start + begin, start + end); // a copy, because a typed array must be aligned
+    // A copy, because a typed array must be aligned; not by slice, which copies nothing of a Buffer of Node.
+    const { buffer } = new Uint8Array(bytes.subarray(start + begin, start + end));
     const data = dtype === "F16" ? Float32Array.from(new Uint16Array(buffer), half) : ARRAYS[dtype] && new ARRAYS[dtype](buffer);
     tensors[name] = { dtype, shape, data };
   }

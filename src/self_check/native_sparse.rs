@@ -36,8 +36,8 @@ impl<F: FnMut(&Check)> Checker<'_, F> {
 
     pub(super) async fn native_sparse(&mut self) -> Result<()> {
         for (name, sizes) in [
-            ("native sparse attention, groups of 3", [1, 133, 133, 6, 2, 20, 12]),
-            ("native sparse attention, decode", [2, 1, 517, 16, 1, 20, 12]),
+            ("native sparse, groups of 3", [1, 133, 133, 6, 2, 20, 12]),
+            ("native sparse, decode", [2, 1, 517, 16, 1, 20, 12]),
         ] {
             let shape = shape(sizes);
             let Tensors { data, tensors } = self.sparse_tensors(&shape)?;

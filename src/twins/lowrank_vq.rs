@@ -58,7 +58,7 @@ pub fn gather(codebook: &[f64], indices: &[u32], shape: &VqShape) -> Vec<f64> {
     indices.iter().flat_map(codeword).copied().collect()
 }
 
-/// Step 3: `[patches, channels, patch, patch]`, the sum over iterations and ranks of left[y] right[x].
+/// Step 3: `[patches, channels, patch, patch]`, the sum over iterations and ranks of `left[y] right[x]`.
 pub fn product(factors: &[f64], shape: &VqShape) -> Vec<f64> {
     let &VqShape { channels, patch, rank, iterations, .. } = shape;
     let gain = if shape.mean { 1.0 / iterations as f64 } else { 1.0 };
@@ -95,6 +95,24 @@ pub fn assemble(samples: &[f64], shape: &VqShape) -> Vec<f64> {
 /// Bytes of samples: floor(255 x + 0.5) of x clamped to 0..1.
 pub fn to_bytes(image: &[f64]) -> Vec<u8> {
     image.iter().map(|x| (255.0 * x.clamp(0.0, 1.0) + 0.5).floor() as u8).collect()
+}
+
+/// For every row of z `[rows, length]` the codeword of `[codewords, length]` with the least |z - c|², of equals the lowest, and how
+/// much farther the next one is (infinite where there is no other).
+pub fn vq_nearest(z: &[f64], codebook: &[f64], length: usize) -> (Vec<u32>, Vec<f64>) {
+    let nearest = |z: &[f64]| {
+        let (mut index, mut least, mut next) = (0, f64::INFINITY, f64::INFINITY);
+        for (k, codeword) in codebook.chunks_exact(length).enumerate() {
+            let distance = z.iter().zip(codeword).map(|(z, c)| (z - c) * (z - c)).sum();
+            if distance < least {
+                (index, least, next) = (k as u32, distance, least);
+            } else {
+                next = next.min(distance);
+            }
+        }
+        (index, next - least)
+    };
+    z.chunks_exact(length).map(nearest).unzip()
 }
 
 #[cfg(test)]
@@ -193,5 +211,14 @@ mod tests {
         let (wrong, last) =
             (lowrank_vq(&codebook, &[0b1101], &shape), lowrank_vq(&codebook, &[0b1001], &shape));
         assert_eq!(wrong, last);
+    }
+
+    #[test]
+    fn the_nearest_codeword_is_the_first_of_equals() {
+        let codebook = [0.0, 1.0, 5.0, 5.0, 0.0, 1.0, 3.0, 1.0];
+        let (indices, margins) = vq_nearest(&[0.0, 0.0, 4.0, 4.0, 1.6, 1.0], &codebook, 2);
+        assert_eq!(indices, [0, 1, 3]);
+        assert_close(&margins, &[0.0, 8.0, 0.6], 1e-12);
+        assert_eq!(vq_nearest(&[7.0], &[1.0], 1), (vec![0], vec![f64::INFINITY]));
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::common::{Random, doubles, gpu, variants};
 use gristmill::kernels::lowrank_vq::{
-    Combine, LowRankVq, LowRankVqConfig, LowRankVqSteps, pack_indices, unpack_pixels,
+    Combine, LowRankVq, LowRankVqConfig, LowRankVqSteps, pack_indices, unpack_indices, unpack_pixels,
 };
 use gristmill::twins::lowrank_vq::{VqShape, lowrank_vq, to_bytes};
 use gristmill::{Schedule, Tensor, no_progress};
@@ -57,6 +57,16 @@ impl Case {
         let end = if self.wrong_indices { 1 << bits.min(40) } else { self.codewords };
         let indices: Vec<u32> = (0..self.config.indices()).map(|_| random.below(end) as u32).collect();
         Data { codebook, words: pack_indices(&indices, bits) }
+    }
+
+    /// The same codebook with other indices.
+    pub fn with_indices(&self, data: &Data, indices: &[u32]) -> Data {
+        assert_eq!(indices.len() as u64, self.config.indices());
+        Data { codebook: data.codebook.clone(), words: pack_indices(indices, self.shape().bits) }
+    }
+
+    pub fn indices(&self, data: &Data) -> Vec<u32> {
+        unpack_indices(&data.words, self.config.indices() as usize, self.shape().bits).unwrap()
     }
 
     pub fn upload(&self, data: &Data) -> (Tensor, Tensor) {

@@ -1,23 +1,10 @@
 //! One kernel against four steps, on the largest picture that a screen shows.
 
 use crate::common::{Random, gpu, variants};
+use crate::textures::texture;
 use crate::vq_case::Case;
 use gristmill::kernels::lowrank_vq::{LowRankVq, LowRankVqConfig, LowRankVqSteps, Preset};
 use gristmill::{Plan, Schedule, measure, wgpu};
-
-fn texture(width: usize, height: usize) -> wgpu::TextureView {
-    let texture = gpu().device().create_texture(&wgpu::TextureDescriptor {
-        label: None,
-        size: wgpu::Extent3d { width: width as u32, height: height as u32, depth_or_array_layers: 1 },
-        mip_level_count: 1,
-        sample_count: 1,
-        dimension: wgpu::TextureDimension::D2,
-        format: wgpu::TextureFormat::Rgba8Unorm,
-        usage: wgpu::TextureUsages::STORAGE_BINDING,
-        view_formats: &[],
-    });
-    texture.create_view(&Default::default())
-}
 
 #[test]
 fn one_kernel_is_three_times_as_fast_as_four_steps() {
@@ -27,7 +14,8 @@ fn one_kernel_is_three_times_as_fast_as_four_steps() {
     let mut random = Random::new(3);
     data.words.iter_mut().for_each(|word| *word = random.below(1 << 32) as u32);
     let (codebook, words) = case.upload(&data);
-    let view = texture(side, side);
+    let view = texture(side as u32, side as u32, wgpu::TextureUsages::STORAGE_BINDING);
+    let view = view.create_view(&Default::default());
     let compile = |record: &dyn Fn(&mut Schedule)| -> Plan {
         let mut schedule = Schedule::new(gpu());
         record(&mut schedule);

@@ -100,7 +100,6 @@ fn a_planted_needle_is_selected() {
         let needle = random.below(tokens - 40);
         let direction = random.normal(16, 1.0);
         for head in 0..2 {
-            // Its neighbours in the block look the other way a little, so that the block as a whole is no better than the needle.
             let key = &mut data.k()[(needle * 2 + head) * 16..][..16];
             key.iter_mut().zip(&direction).for_each(|(k, d)| *k = 12.0 * d);
         }
@@ -127,6 +126,24 @@ fn a_planted_needle_is_selected() {
                     assert!((found - value).abs() < 0.05, "by {kind}: {found} instead of {value}");
                 }
             }
+        }
+    }
+}
+
+/// Weights that are 0 in f32 leave no slot empty.
+#[test]
+fn blocks_whose_weight_underflows_are_still_taken() {
+    let config = NativeSparseConfig { top_n: 5, scale: Some(60.0), ..small_blocks() };
+    let case = Case { config, ..Case::default() };
+    let data = case.data();
+    for kind in variants() {
+        let found = case.run(&data, kind);
+        assert!(found.out.iter().all(|value| value.is_finite()), "{kind}");
+        for (list, blocks) in found.blocks.chunks_exact(5).enumerate() {
+            let count = 5.min(list / 2 / 16 + 1);
+            let filled = blocks.iter().filter(|block| **block != NO_BLOCK).count();
+            assert_eq!(filled, count, "by {kind} at position {}: {blocks:?}", list / 2);
+            assert!(blocks[..count].windows(2).all(|pair| pair[0] < pair[1]), "{kind}: {blocks:?}");
         }
     }
 }

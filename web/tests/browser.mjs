@@ -20,6 +20,19 @@ const BAD = [
     says: ["`mask`", "[37, 20]", "[20, 37]"],
   },
   { name: "fewer iterations than none", file: "lla_tiny_d4.safetensors", config: '{"max_iters": -1}', says: ["`max_iters`", "-1"] },
+  {
+    name: "gates of another shape", file: "nsa_mha_g1.safetensors", reshape: { tensor: "gates", shape: [1, 3, 50, 3] },
+    says: ["`gates`", "[1, 3, 50, 3]", "[1, 50, 3, 3]"],
+  },
+  {
+    name: "blocks that the stride does not divide", file: "nsa_mha_g1.safetensors", config: '{"cmp_stride": 3}',
+    says: ["`cmp_block`", "4", "cmp_stride = 3"],
+  },
+  {
+    name: "index past the codebook", file: "lrvq_ragged.safetensors", nan: { tensor: "words", index: 0, value: 0xffffffff },
+    says: ["`words`", "index 511", "less than 300"],
+  },
+  { name: "patch of no size", file: "lrvq_basic.safetensors", config: '{"patch": 12}', says: ["`patch`", "12", "4, 8, 16 or 32"] },
   { name: "unknown configuration key", config: '{"widnow": 3}', says: ["widnow"] },
   { name: "configuration that is no JSON", config: "causal", says: [] },
   { name: "unknown kernel", kernel: "no_such_kernel", says: ["no_such_kernel"] },
@@ -93,6 +106,43 @@ async function runLocalLinear({ file }) {
   return `softmax ${worst.toExponential(1)}, ${rows} rows unchanged`;
 }
 
+/** In the page: what must hold of a low-rank code, out of a file with several iterations and its image before the clamp. */
+async function runLowRank({ file }) {
+  const { run } = await import("/gristmill.js");
+  const { decode, encode } = await import("/safetensors.js");
+  const { metadata, tensors } = decode(new Uint8Array(await (await fetch(`/golden/${file}`)).arrayBuffer()));
+  const { codebook, words, idx, image_raw: raw } = tensors;
+  const { bits, combine } = JSON.parse(metadata.config);
+  const [patches, iterations, channels, slots] = idx.shape;
+  const image = async (changed, config = "") => decode(await run(metadata.kernel, encode({ codebook, words, ...changed }, metadata), config)).tensors.image;
+  const check = async (what, changed, config, factor) => {
+    const { data } = await image(changed, config);
+    const worst = Math.max(...data.map((value, index) => Math.abs(value - Math.min(Math.max(raw.data[index] * factor, 0), 1))));
+    if (!(worst <= 1e-5)) throw new Error(`${what}: off by ${worst}`);
+  };
+  const pack = (indices) => {
+    const data = new Uint32Array(Math.ceil(indices.length * bits / 32));
+    indices.forEach((value, n) => {
+      for (let bit = 0; bit < bits; bit++) data[(n * bits + bit) >> 5] |= ((value >> bit) & 1) << ((n * bits + bit) & 31);
+    });
+    return { dtype: "U32", shape: [data.length], data };
+  };
+  if (String(pack(idx.data).data) !== String(words.data)) throw new Error("the words are not the packed indices");
+  const size = channels * slots, rank = slots / 2;
+  const place = (n) => { // iterations backwards, and ranks of both sides
+    const [slot, channel, round, patch] = [n % slots, Math.floor(n / slots) % channels, Math.floor(n / size) % iterations, Math.floor(n / size / iterations)];
+    const other = (slot < rank ? 0 : rank) + rank - 1 - slot % rank;
+    return ((patch * iterations + iterations - 1 - round) * channels + channel) * slots + other;
+  };
+  await check("iterations and ranks backwards", { words: pack(idx.data.map((_, n) => idx.data[place(n)])) }, "", 1);
+  await check("half the codebook", { codebook: { ...codebook, data: codebook.data.map((value) => value / 2) } }, "", 0.25);
+  const [other, factor] = combine === "mean" ? ["sum", iterations] : ["mean", 1 / iterations];
+  await check(other, {}, `{"combine": "${other}"}`, factor);
+  const empty = await image({ words: { dtype: "U32", shape: [0], data: new Uint32Array(0) } }, '{"height": 0}');
+  if (empty.data.length !== 0 || empty.shape[0] !== 0) throw new Error(`an empty image has shape [${empty.shape}]`);
+  return `${patches} patches backwards, halved, by ${other}, and none at all`;
+}
+
 /** In the page: two runs at once answer like two in a row. */
 async function runTwice({ file }) {
   const { run } = await import("/gristmill.js");
@@ -149,6 +199,9 @@ const failures = await withPage(async (page) => {
     await run(name, () => page.evaluate(runBad, { file: GOOD, ...spoil }));
   }
   await run("local linear attention", () => page.evaluate(runLocalLinear, { file: "lla_cgtrace_d32.safetensors" }));
+  for (const file of ["lrvq_mean_gray.safetensors", "lrvq_ragged.safetensors"]) {
+    await run(`low-rank code, ${file}`, () => page.evaluate(runLowRank, { file }));
+  }
   await run("two runs at once", () => page.evaluate(runTwice, { file: GOOD }));
   await run("the page's own example", () => runPage(page));
 

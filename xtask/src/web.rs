@@ -33,8 +33,14 @@ impl Package {
     }
 }
 
+/// Bytes of the shipped file, and of what a server sends of it.
+pub struct WasmSize {
+    pub bytes: u64,
+    pub compressed: u64,
+}
+
 /// Builds a package and returns the bytes of its wasm.
-pub fn build(package: Package) -> Result<u64> {
+pub fn build(package: Package) -> Result<WasmSize> {
     let toolchain = setup::wasm()?;
     setup::npm()?;
     let (mut cargo, target) = setup::wasm_build(&toolchain);
@@ -69,14 +75,18 @@ pub fn build(package: Package) -> Result<u64> {
     for file in PAGE {
         fs::copy(web.join(file), dist.join(file)).with_context(|| format!("web/{file}"))?;
     }
-    let bytes = size(&wasm)?;
+    let data = fs::read(&wasm)?;
+    // What gzip makes of it, but for its header.
+    let compressed = miniz_oxide::deflate::compress_to_vec(&data, 9).len() as u64;
+    let size = WasmSize { bytes: data.len() as u64, compressed };
     println!(
-        "{} is built: {} KB of wasm ({} KB before wasm-opt)",
+        "{} is built: {} KB of wasm, {} KB compressed ({} KB before wasm-opt)",
         dist.display(),
-        bytes / 1000,
+        size.bytes / 1000,
+        size.compressed / 1000,
         bound / 1000
     );
-    Ok(bytes)
+    Ok(size)
 }
 
 /// Builds, then serves web/dist on this machine only.

@@ -10,8 +10,6 @@ struct SelectParams {
     group: u32,             // query heads per kv head
     q_offset: i32,          // position of the first query token
     align_end: u32,         // 1: the last query token stands at the last token instead
-    left: i32,
-    right: i32,
     block: i32,             // l, tokens of a compressed key
     stride: i32,            // d, tokens from one compressed key's first to the next one's
     capacity: u32,          // tokens of one sequence

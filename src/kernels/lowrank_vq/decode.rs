@@ -16,10 +16,11 @@ use crate::variant::Variant;
 /// ```
 ///
 /// within a patch, g = 1 for the sum of the iterations and 1 / iterations for their mean. Inputs: the codebook
-/// `[codewords, patch]` f32 or f16, finite, its products as well; the bit stream `[words]` u32 in the order of [`LowRankVqConfig`]. An index past the codebook is
-/// taken for its last codeword; [`check_words`](LowRankVqConfig::check_words) finds it on the host. Sums are f32. Error bound:
-/// 1e-6 · rank · iterations for products of size 1 (goldens `lrvq_*`: 1e-5); a byte is one off where 255 x is within 1e-4 of
-/// a half. Errors: `Shape`, `Config`, `Limit`.
+/// `[codewords, patch]` f32 or f16, finite, its products as well; the bit stream `[words]` u32 in the order of
+/// [`LowRankVqConfig`]. An index past the codebook is taken for its last codeword;
+/// [`check_words`](LowRankVqConfig::check_words) finds it on the host. Sums are f32. Error bound: 1e-6 · rank · iterations for
+/// products of size 1 (goldens `lrvq_*`: 1e-5); a byte may be one off where 255 x is within 1e-4 of a half. Errors: `Shape`,
+/// `Config`, `Limit`.
 #[derive(Clone, Debug)]
 pub struct LowRankVq {
     config: LowRankVqConfig,
@@ -113,6 +114,6 @@ impl LowRankVq {
 
 /// Pixels of a workgroup of `lowrank_vq/decode`.
 const PIXELS: usize = 1024;
-/// Columns and most rows of a workgroup of `lowrank_vq/decode_cpu`: twice the rows would not stay in registers.
+/// Columns, and most rows, of a workgroup of `lowrank_vq/decode_cpu`.
 const STRIP_CPU: usize = 32;
 const MOST_ROWS_CPU: usize = 16;

@@ -2,11 +2,13 @@
 
 mod decode;
 mod inputs;
+mod nearest;
 mod rate;
 mod steps;
 mod stream;
 
 pub use decode::LowRankVq;
+pub use nearest::{MOST_CODEWORDS, VqNearest, VqNearestConfig};
 pub use rate::{Preset, Rate};
 pub use steps::{LowRankVqSteps, VqSteps};
 pub use stream::{pack_indices, unpack_indices, unpack_pixels};
@@ -40,8 +42,8 @@ impl Combine {
 ///
 /// An image is a grid of square patches, row by row, cropped at its right and lower edge. Each channel of a patch is a sum of
 /// `rank` outer products in each of `iterations`, every factor a codeword of one codebook `[codewords, patch]`.
-/// Indices stand in the order `[patch][iteration][channel][2 rank]`, the vertical factors of the ranks before the horizontal ones, index n in the bits n · b to (n + 1) · b of
-/// little-endian `u32` words, lowest bit first.
+/// Indices stand in the order `[patch][iteration][channel][2 rank]`, the vertical factors of the ranks before the horizontal
+/// ones, index n in the bits n · b to (n + 1) · b of little-endian `u32` words, lowest bit first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LowRankVqConfig {
     /// Rows of pixels. An image without pixels is fine: nothing runs.
@@ -107,7 +109,8 @@ impl LowRankVqConfig {
         Ok(())
     }
 
-    /// Bits of an index into this many codewords. Errors: `Config` where the configured ones are too few, or there is no codeword.
+    /// Bits of an index into this many codewords. Errors: `Config` where the configured ones are too few, or there is no
+    /// codeword.
     pub fn bits_per_index(&self, codewords: usize) -> Result<usize> {
         if codewords == 0 || codewords as u64 > 1 << 32 {
             return Err(Error::config(NAME, "codewords", codewords, "1 to 2^32"));
