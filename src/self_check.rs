@@ -56,6 +56,7 @@ pub async fn self_check(
     checker.non_local_means().await?;
     checker.denoise().await?;
     checker.lowrank_vq().await?;
+    checker.vq_nearest().await?;
     Ok(checker.checks)
 }
 

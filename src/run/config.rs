@@ -28,10 +28,8 @@ impl Config {
         for key in values.keys() {
             if !keys.iter().any(|known| known.name == key) {
                 let known: Vec<_> = keys.iter().map(|k| k.name).collect();
-                return Err(Error::Input(format!(
-                    "{kernel}: unknown key `{key}`; it has {}",
-                    known.join(", ")
-                )));
+                let known = if known.is_empty() { "none".into() } else { known.join(", ") };
+                return Err(Error::Input(format!("{kernel}: unknown key `{key}`; it has {known}")));
             }
         }
         values.retain(|_, value| !value.is_null());

@@ -14,6 +14,7 @@ mod twin_sparse;
 #[cfg(feature = "diagnostics")]
 mod twin_vq;
 mod video_nsa;
+mod vq_nearest;
 
 pub use config::{Config, KeySpec};
 pub use tensors::{HostData, HostTensor, Inputs, Outputs};
@@ -83,6 +84,7 @@ pub const KERNELS: &[KernelSpec] = &[
     native_sparse::SPEC,
     sqa_layer::SPEC,
     video_nsa::SPEC,
+    vq_nearest::SPEC,
 ];
 
 /// How to run a kernel.
@@ -167,7 +169,10 @@ pub fn list() -> String {
             };
             specs.iter().map(line).collect()
         };
-        text.push_str(&format!("  inputs\n{}  configuration\n", tensors(spec.inputs)));
+        text.push_str(&format!("  inputs\n{}", tensors(spec.inputs)));
+        if !spec.keys.is_empty() {
+            text.push_str("  configuration\n");
+        }
         for key in spec.keys {
             text.push_str(&format!("    {:<14} {} ({})\n", key.name, key.about, key.default));
         }

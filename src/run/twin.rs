@@ -22,6 +22,7 @@ pub fn run_twin(kernel: &str, input: &[u8], options: &RunOptions) -> Result<Vec<
         "native_sparse" => twin_sparse::native_sparse(&inputs, &config),
         "sqa_layer" => sqa_layer(&inputs, &config),
         "video_nsa" => twin_sparse::video_nsa(&inputs, &config),
+        "vq_nearest" => twin_vq::vq_nearest(&inputs),
         other => Err(Error::Input(format!("{other} has no twin"))),
     }?;
     outputs.to_safetensors([

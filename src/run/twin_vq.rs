@@ -1,10 +1,10 @@
-//! The twin of the low-rank vector-quantised decoder by name.
+//! The twins of the low-rank vector-quantised decoder and of its search by name.
 
 use super::lowrank_vq::{Code, code};
-use super::{Config, Inputs, Outputs};
+use super::{Config, Inputs, Outputs, vq_nearest};
 use crate::error::Result;
 use crate::kernels::lowrank_vq::Combine;
-use crate::twins::lowrank_vq::{VqShape, lowrank_vq as decode, to_bytes};
+use crate::twins::lowrank_vq::{VqShape, lowrank_vq as decode, to_bytes, vq_nearest as nearest};
 
 pub(super) fn lowrank_vq(inputs: &Inputs, config: &Config) -> Result<Outputs> {
     let Code { config, words } = code(inputs, config)?;
@@ -24,5 +24,13 @@ pub(super) fn lowrank_vq(inputs: &Inputs, config: &Config) -> Result<Outputs> {
     let mut outputs = Outputs::default();
     outputs.double("image", &[shape.height, shape.width, shape.channels], &clamped);
     outputs.bytes("image_u8", &[shape.height, shape.width, shape.channels], &to_bytes(&image));
+    Ok(outputs)
+}
+
+pub(super) fn vq_nearest(inputs: &Inputs) -> Result<Outputs> {
+    let length = vq_nearest::length(inputs)?;
+    let (indices, _) = nearest(inputs.floats("z")?, inputs.floats("codebook")?, length);
+    let mut outputs = Outputs::default();
+    outputs.unsigned("idx", &[indices.len()], &indices);
     Ok(outputs)
 }

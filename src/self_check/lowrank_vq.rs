@@ -1,11 +1,13 @@
-//! The low-rank vector-quantised decoder.
+//! The low-rank vector-quantised decoder and the search of its encoder.
 
 use super::{Check, Checker, doubles};
 use crate::error::Result;
-use crate::kernels::lowrank_vq::{LowRankVq, LowRankVqConfig, Preset, pack_indices, unpack_pixels};
-use crate::schedule::Schedule;
+use crate::kernels::lowrank_vq::{
+    LowRankVq, LowRankVqConfig, Preset, VqNearest, VqNearestConfig, pack_indices, unpack_pixels,
+};
+use crate::schedule::{Schedule, no_progress};
 use crate::tensor::Tensor;
-use crate::twins::lowrank_vq::{VqShape, lowrank_vq, to_bytes};
+use crate::twins::lowrank_vq::{VqShape, lowrank_vq, to_bytes, vq_nearest};
 
 impl<F: FnMut(&Check)> Checker<'_, F> {
     pub(super) async fn lowrank_vq(&mut self) -> Result<()> {
@@ -40,6 +42,28 @@ impl<F: FnMut(&Check)> Checker<'_, F> {
             let detail = format!("bytes off by {} at most, tolerance 1", off.unwrap_or(0));
             self.push(&format!("{name}, bytes"), off <= Some(1) && bytes.len() == raw.len(), detail);
         }
+        Ok(())
+    }
+
+    pub(super) async fn vq_nearest(&mut self) -> Result<()> {
+        let (rows, codewords, length) = (203, 517, 16);
+        let (z, codebook) = (self.values(rows * length), self.values(codewords * length));
+        let operator = VqNearest::new(self.gpu, VqNearestConfig { variant: self.variant })?;
+        let mut schedule = Schedule::new(self.gpu);
+        let indices = operator.record(
+            &mut schedule,
+            &self.upload("z", &[rows, length], &z)?,
+            &self.upload("codebook", &[codewords, length], &codebook)?,
+        )?;
+        let plan = schedule.compile()?;
+        plan.poison();
+        plan.run(no_progress).await?;
+        let found = indices.read::<u32>(self.gpu).await?;
+        let (expected, margins) = vq_nearest(&doubles(z), &doubles(codebook), length);
+        let differs = |row: &usize| found[*row] != expected[*row] && margins[*row] > 1e-4;
+        let wrong = (0..rows).filter(differs).count();
+        let detail = format!("{wrong} of {rows} rows have another codeword");
+        self.push("nearest codeword", wrong == 0 && found.len() == rows, detail);
         Ok(())
     }
 }

@@ -13,6 +13,10 @@ fn lowrank_vq() -> File {
         .config(r#"{"height": 3, "width": 6, "channels": 1, "patch": 4, "rank": 1}"#)
 }
 
+fn vq_nearest() -> File {
+    File::default().filled("z", &[5, 8]).filled("codebook", &[3, 8])
+}
+
 impl File {
     fn words(self, words: &[u32]) -> Self {
         let bytes = words.iter().flat_map(|word| word.to_le_bytes()).collect();
@@ -81,4 +85,26 @@ fn keys_are_checked() {
     }
     let huge = set(&["height=4294967295", "width=4294967295"]);
     refused("lowrank_vq", &lowrank_vq(), huge, &["`height and width`", "fewer than 2^32 indices"]);
+}
+
+#[test]
+fn rows_and_codewords_of_the_search_must_fit() {
+    super::runs("vq_nearest", &vq_nearest(), &plain());
+    super::runs("vq_nearest", &vq_nearest().filled("z", &[0, 8]), &plain());
+    let file = vq_nearest;
+    for (file, words) in [
+        (file().filled("z", &[5, 4]), ["`z`", "rows of 4", "rows of 8"]),
+        (file().filled("z", &[40]), ["`z`", "[40]", "[n, P]"]),
+        (file().filled("codebook", &[3, 2, 4]), ["`codebook`", "[3, 2, 4]", "[K, P]"]),
+        (file().filled("codebook", &[3, 6]), ["`codebook`", "[3, 6]", "4, 8, 16 or 32"]),
+        (file().filled("codebook", &[0, 8]), ["`codebook`", "[0, 8]", "1 to 65536"]),
+        (file().filled("codebook", &[65537, 8]), ["`codebook`", "[65537, 8]", "1 to 65536"]),
+        (file().floats("z", &[1, 8], &[1e30; 8]), ["`z`", "e30 at index 0", "±1e18"]),
+        (file().floats("codebook", &[1, 8], &[f32::INFINITY; 8]), ["`codebook`", "not finite", "index 0"]),
+        (file().raw("z", FileDtype::U8, &[1, 8], vec![1; 8]), ["`z`", "integers", "F16, F32 or F64"]),
+        (file().without("z"), ["`z`", "missing", "codebook"]),
+    ] {
+        refused("vq_nearest", &file, plain(), &words);
+    }
+    refused("vq_nearest", &vq_nearest(), set(&["top=1"]), &["`top`", "unknown key", "it has none"]);
 }
