@@ -112,7 +112,7 @@ async function runLowRank({ file }) {
   const { decode, encode } = await import("/safetensors.js");
   const { metadata, tensors } = decode(new Uint8Array(await (await fetch(`/golden/${file}`)).arrayBuffer()));
   const { codebook, words, idx, image_raw: raw } = tensors;
-  const { bits, combine } = JSON.parse(metadata.config);
+  const { bits, combine, height, width, patch } = JSON.parse(metadata.config);
   const [patches, iterations, channels, slots] = idx.shape;
   const image = async (changed, config = "") => decode(await run(metadata.kernel, encode({ codebook, words, ...changed }, metadata), config)).tensors.image;
   const check = async (what, changed, config, factor) => {
@@ -136,11 +136,43 @@ async function runLowRank({ file }) {
   };
   await check("iterations and ranks backwards", { words: pack(idx.data.map((_, n) => idx.data[place(n)])) }, "", 1);
   await check("half the codebook", { codebook: { ...codebook, data: codebook.data.map((value) => value / 2) } }, "", 0.25);
+  // Left and right change places on a transposed grid: so do rows and columns of the image.
+  const [rows, columns] = [Math.ceil(height / patch), Math.ceil(width / patch)];
+  const turned = pack(idx.data.map((_, n) => {
+    const [inside, patchOf] = [n % (size * iterations), Math.floor(n / (size * iterations))];
+    const from = (patchOf % rows) * columns + Math.floor(patchOf / rows);
+    return idx.data[from * size * iterations + inside - inside % slots + (inside % slots + rank) % slots];
+  }));
+  const [upright, transposed] = [await image({}), await image({ words: turned }, JSON.stringify({ height: width, width: height }))];
+  upright.data.forEach((value, n) => {
+    const [c, x, y] = [n % channels, Math.floor(n / channels) % width, Math.floor(n / channels / width)];
+    if (!(Math.abs(value - transposed.data[(x * height + y) * channels + c]) <= 1e-6)) throw new Error(`transposed: pixel ${y}, ${x} differs`);
+  });
   const [other, factor] = combine === "mean" ? ["sum", iterations] : ["mean", 1 / iterations];
   await check(other, {}, `{"combine": "${other}"}`, factor);
   const empty = await image({ words: { dtype: "U32", shape: [0], data: new Uint32Array(0) } }, '{"height": 0}');
   if (empty.data.length !== 0 || empty.shape[0] !== 0) throw new Error(`an empty image has shape [${empty.shape}]`);
-  return `${patches} patches backwards, halved, by ${other}, and none at all`;
+  return `${patches} patches backwards, halved, transposed, by ${other}, and none at all`;
+}
+
+/** In the page: a codebook with the factors of a patch gives that patch to the last digit, a matrix of rank 1. */
+async function runExactPatch() {
+  const { run } = await import("/gristmill.js");
+  const { decode, encode } = await import("/safetensors.js");
+  const data = Float32Array.from({ length: 32 }, (_, n) => ((n * 37 + 11) % 64) / 64);
+  const input = encode({
+    codebook: { dtype: "F32", shape: [4, 8], data },
+    words: { dtype: "U32", shape: [1], data: Uint32Array.of(0b01_10) }, // left 2, right 1
+  });
+  const config = '{"height": 8, "width": 8, "channels": 1, "patch": 8, "rank": 1}';
+  const { image } = decode(await run("lowrank_vq", input, config)).tensors;
+  const at = (y, x) => image.data[8 * y + x];
+  for (let n = 0; n < 64; n++) {
+    const [y, x] = [n >> 3, n & 7];
+    if (at(y, x) !== data[16 + y] * data[8 + x]) throw new Error(`pixel ${y}, ${x} is ${at(y, x)}, expected ${data[16 + y] * data[8 + x]}`);
+    if (at(0, 0) * at(y, x) !== at(0, x) * at(y, 0)) throw new Error(`rows 0 and ${y} are no multiples of each other`);
+  }
+  return "64 exact products";
 }
 
 /** In the page: two runs at once answer like two in a row. */
@@ -202,6 +234,7 @@ const failures = await withPage(async (page) => {
   for (const file of ["lrvq_mean_gray.safetensors", "lrvq_ragged.safetensors"]) {
     await run(`low-rank code, ${file}`, () => page.evaluate(runLowRank, { file }));
   }
+  await run("low-rank code, exact patch", () => page.evaluate(runExactPatch));
   await run("two runs at once", () => page.evaluate(runTwice, { file: GOOD }));
   await run("the page's own example", () => runPage(page));
 
