@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(weights, VqvaeDecoderWeights::random(&config, 7));
         assert_ne!(weights, VqvaeDecoderWeights::random(&config, 8));
         for (layer, (weight, bias)) in config.layers().iter().zip(&weights.0) {
-            assert_eq!(weight.len(), layer.weight.iter().product());
+            assert_eq!(weight.len(), layer.weight.iter().product::<usize>());
             assert!(weight.iter().chain(bias).all(|value| value.abs() <= 1.0));
         }
         assert_eq!(weights.0.last().unwrap().1.len(), 3);
