@@ -4,9 +4,11 @@
 //! a software adapter they are ratios within one run, not absolutes.
 
 mod convolution;
+mod lowrank_vq;
 mod native_sparse;
 
 pub use convolution::{ConvolutionCase, convolution, vqvae_decoder};
+pub use lowrank_vq::lowrank_vq;
 pub use native_sparse::{BranchTimes, native_sparse};
 
 use crate::error::{Error, Result};

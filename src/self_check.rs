@@ -1,6 +1,7 @@
 //! Every kernel on this adapter against its f64 twin, on random data: for a first look at an unknown GPU or browser.
 
 mod attention;
+mod convolution;
 mod lowrank_vq;
 mod native_sparse;
 
@@ -49,6 +50,7 @@ pub async fn self_check(
     checker.native_sparse().await?;
     checker.video_nsa().await?;
     checker.linear().await?;
+    checker.convolution().await?;
     checker.norm().await?;
     checker.rope().await?;
     checker.cast_and_finite().await?;

@@ -26,7 +26,7 @@ pub fn run(part: Option<&str>) -> Result<()> {
         summary.step("native tests", || {
             process::run(process::cargo().args(["test", "--workspace", "--no-run"]))?;
             let mut others = vec!["--lib".to_string(), "--bins".into()];
-            for package in ["cli", "shaders", "web", "xtask"] {
+            for package in ["cli", "gvq", "shaders", "web", "xtask"] {
                 others.extend(test_programs(package)?.into_iter().flat_map(|name| ["--test".into(), name]));
             }
             side_by_side(&others, false)?;

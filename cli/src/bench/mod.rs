@@ -4,6 +4,7 @@ mod convolution;
 pub mod flash_lla;
 pub mod flash_lla_decode;
 mod kernels;
+mod lowrank_vq;
 pub mod native_sparse;
 pub mod sqa;
 
@@ -21,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub struct BenchArgs {
-    /// attention, convolution, decode, flash_lla, flash_lla_decode, linear, nsa, nsa_decode, nsa_long or sqa; without it all but nsa_long,
+    /// attention, convolution, decode, flash_lla, flash_lla_decode, linear, lowrank_vq, nsa, nsa_decode, nsa_long or sqa; without it all but nsa_long,
     /// which takes minutes
     kernel: Option<String>,
     /// Change a key of every shape, such as tokens=4096, head_dim=128, dtype=f16, causal=true
@@ -133,6 +134,15 @@ const BENCHMARKS: &[Benchmark] = &[
         keys: &["rows", "inputs", "outputs", "dtype"],
         run: kernels::linear,
         summary: NO_SUMMARY,
+        plot: SHARE_PLOT,
+    },
+    Benchmark {
+        name: "lowrank_vq",
+        alias: None,
+        long: false,
+        keys: lowrank_vq::KEYS,
+        run: lowrank_vq::lowrank_vq,
+        summary: |_, records| Ok(lowrank_vq::summary(records)),
         plot: SHARE_PLOT,
     },
     Benchmark {
