@@ -12,7 +12,7 @@ impl<F: FnMut(&Check)> Checker<'_, F> {
     pub(super) async fn convolution(&mut self) -> Result<()> {
         for (name, kind, channels, side, stride) in [
             ("convolution 3 x 3", ConvolutionKind::Full, [13, 44], 3, 1),
-            ("convolution 3 x 3, stride 2, 3 channels", ConvolutionKind::Full, [3, 20], 3, 2),
+            ("convolution, stride 2, 3 channels", ConvolutionKind::Full, [3, 20], 3, 2),
             ("convolution, transposed 4 x 4", ConvolutionKind::Transposed, [20, 36], 4, 2),
             ("convolution, depthwise 7 x 7", ConvolutionKind::Depthwise, [22, 22], 7, 1),
         ] {

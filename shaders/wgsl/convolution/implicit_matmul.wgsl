@@ -4,6 +4,9 @@
 // Tile: ROWS pixels by COLUMNS outputs by 64 invocations; ROWS x COLUMNS is 64 x 64, 128 x 32 (8 x 8 sums each) or 32 x 32
 // (4 x 4), for few outputs or few pixels. The taps of the kernel and the inputs of each are one dimension, which passes through
 // workgroup memory in chunks of 1024 / ROWS: 3 inputs and 9 taps fill them as well as 64 inputs do.
+// Compiled by RADV for navi21, without spills: 64 x 64 has 152 registers, 6 waves per SIMD and 78 % multiply-adds in the loop (as
+// linear/matmul; f16 weights and transposed 77 %, inputs that are no multiple of four 69 %), 128 x 32 has 128 registers and 72 %,
+// 32 x 32 has 112 and 63 %.
 #import convolution/bindings
 #import convolution/geometry
 #import linear/epilogue
