@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Random, doubles, gpu, upload, variants};
+use common::{Random, doubles, gpu, round_to_half, upload, upload_floats, variants};
 use gristmill::kernels::attention::{Attention, AttentionConfig, AttentionInputs, KeyBlocks};
 use gristmill::kernels::native_sparse::{BlockSelection, NativeSparseConfig, SelectInputs};
 use gristmill::twins::attention::AttentionShape;
@@ -78,7 +78,7 @@ impl Case {
         let heads = kv_heads * group;
         let mut q = random.normal(batch * query_tokens * heads * head_dim, 1.0);
         if self.dtype == Dtype::F16 {
-            q.iter_mut().for_each(|value| *value = half::f16::from_f32(*value).to_f32());
+            q = round_to_half(&q);
         }
         // Rows that no query may see are huge.
         let mut key = vec![1e30; batch * key_rows * kv_heads * head_dim];
@@ -90,13 +90,7 @@ impl Case {
         }
 
         let shape = [batch, query_tokens, heads, head_dim];
-        let query = match self.dtype {
-            Dtype::F16 => {
-                let halves: Vec<_> = q.iter().map(|value| half::f16::from_f32(*value)).collect();
-                Tensor::upload(gpu(), "q", &shape, &halves).unwrap()
-            }
-            _ => upload("q", &shape, &q),
-        };
+        let query = upload_floats("q", &shape, &q, self.dtype == Dtype::F16);
         let cmp_key = upload("k", &[batch, key_rows, kv_heads, head_dim], &key);
         let lengths = Tensor::upload(gpu(), "lengths", &[batch], &vec![tokens as u32; batch]).unwrap();
         let lengths = self.spare.map(|_| &lengths);

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Random, assert_close, doubles, gpu, read, upload, variants};
+use common::{Random, assert_close, doubles, gpu, read, round_to_half, upload, upload_floats, variants};
 use gristmill::kernels::attention::{AttentionInputs, PackedSequences, lse_to_host};
 use gristmill::kernels::native_sparse::{EMPTY_SLOT, SelectedAttention, SelectedConfig};
 use gristmill::twins::attention::AttentionShape;
@@ -110,8 +110,7 @@ impl Case {
         let capacity = tokens + self.spare.unwrap_or(0);
         let heads = kv_heads * group;
         let round = |values: Vec<f32>| -> Vec<f32> {
-            let halved = |value: f32| half::f16::from_f32(value).to_f32();
-            if self.dtype == Dtype::F16 { values.into_iter().map(halved).collect() } else { values }
+            if self.dtype == Dtype::F16 { round_to_half(&values) } else { values }
         };
         let q = round(random.normal(batch * query_tokens * heads * dims[0], 1.0));
         // Rows past the length are huge.
@@ -130,16 +129,10 @@ impl Case {
         let (value, twin_value) = cached(&mut random, dims[1]);
         let lists = self.random_lists(&mut random);
 
-        let store = |label: &str, shape: &[usize], data: &[f32]| {
-            if self.dtype == Dtype::F32 {
-                return upload(label, shape, data);
-            }
-            let halves: Vec<_> = data.iter().map(|value| half::f16::from_f32(*value)).collect();
-            Tensor::upload(gpu(), label, shape, &halves).unwrap()
-        };
-        let query = store("q", &[batch, query_tokens, heads, dims[0]], &q);
-        let key = store("k", &[batch, capacity, kv_heads, dims[0]], &key);
-        let value = store("v", &[batch, capacity, kv_heads, dims[1]], &value);
+        let half = self.dtype == Dtype::F16;
+        let query = upload_floats("q", &[batch, query_tokens, heads, dims[0]], &q, half);
+        let key = upload_floats("k", &[batch, capacity, kv_heads, dims[0]], &key, half);
+        let value = upload_floats("v", &[batch, capacity, kv_heads, dims[1]], &value, half);
         let words: Vec<u32> = lists.iter().map(|block| *block as u32).collect();
         let blocks =
             Tensor::upload(gpu(), "idx", &[batch, query_tokens, kv_heads, self.slots], &words).unwrap();

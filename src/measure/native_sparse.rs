@@ -85,7 +85,7 @@ mod tests {
             ("attention decode", 4.0),
             ("attention combine", 8.0),
             ("score blocks", 16.0),
-            ("merge blocks", 32.0),
+            ("pick blocks", 32.0),
             ("selected attention", 64.0),
             ("attention combine", 128.0),
             ("attention prefill", 256.0),

@@ -200,6 +200,16 @@ pub fn compressed_pairs(tokens: usize, block: usize, stride: usize) -> u64 {
     rows + stride * full * full.saturating_sub(1) / 2 + rest * full
 }
 
+/// Pairs of a row and a compressed block that it sees, of `rows` query rows from position `first` on, any, in a sequence of
+/// `tokens` tokens.
+pub(crate) fn seen_blocks(rows: usize, first: i64, tokens: usize, block: usize, stride: usize) -> u64 {
+    let end = first + rows as i64;
+    let before = |position: i64| compressed_pairs(position.clamp(0, tokens as i64) as usize, block, stride);
+    // Rows past the last token see what that one sees.
+    let beyond = (end - first.max(tokens as i64)).max(0) as u64;
+    before(end) - before(first) + beyond * compressed_blocks(tokens, block, stride) as u64
+}
+
 /// Pairs of a row and one of at most `most` earlier tokens, its own included, rows 0 to `tokens` - 1: Σ min(most, t + 1).
 pub fn recent_pairs(tokens: usize, most: usize) -> u64 {
     let (tokens, ramp) = (tokens as u64, tokens.min(most) as u64);
@@ -217,6 +227,19 @@ mod tests {
     }
 
     /// TFLOP of the compressed, selected and window branch, of re-scoring and of dense attention; both ratios.
+    #[test]
+    fn rows_anywhere_see_the_blocks_that_are_complete() {
+        for (block, stride, tokens) in [(8, 4, 50), (4, 4, 16), (1, 1, 9), (12, 4, 7)] {
+            for first in [-30, -3, 0, 5, 40, 60] {
+                let seen =
+                    |row: i64| compressed_blocks((first + row + 1).clamp(0, tokens) as usize, block, stride);
+                let expected: usize = (0..23).map(seen).sum();
+                let found = seen_blocks(23, first, tokens as usize, block, stride);
+                assert_eq!(found, expected as u64, "{block} / {stride}, {tokens} tokens, from {first}");
+            }
+        }
+    }
+
     #[test]
     fn the_paper_model_has_these_costs() {
         let table = [

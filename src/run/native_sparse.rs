@@ -48,8 +48,12 @@ pub(super) const SPEC: KernelSpec = KernelSpec {
     gpu: |gpu, inputs, config, options| -> Running<'_> { Box::pin(on_gpu(gpu, inputs, config, options)) },
 };
 
-pub(super) fn operator_config(config: &Config, variant: Option<VariantKind>) -> Result<NativeSparseConfig> {
-    let default = NativeSparseConfig::default();
+/// The configuration, with what `default` has where a key is missing.
+pub(super) fn operator_config(
+    config: &Config,
+    default: NativeSparseConfig,
+    variant: Option<VariantKind>,
+) -> Result<NativeSparseConfig> {
     Ok(NativeSparseConfig {
         cmp_block: config.count_or_none("cmp_block")?.unwrap_or(default.cmp_block),
         cmp_stride: config.count_or_none("cmp_stride")?.unwrap_or(default.cmp_stride),
@@ -65,10 +69,15 @@ pub(super) fn operator_config(config: &Config, variant: Option<VariantKind>) -> 
 }
 
 /// Which of `gates` and `gate_logits` counts. Errors: `Input` where neither is there.
-pub(super) fn gates(inputs: &Inputs) -> Result<&'static str> {
+pub(super) fn gates_name(inputs: &Inputs) -> Result<&'static str> {
     let names = ["gates", "gate_logits"];
     let missing = || Error::Input(format!("{}: tensor `gates` or `gate_logits` is missing", inputs.kernel()));
     names.into_iter().find(|name| inputs.get(name).is_some()).ok_or_else(missing)
+}
+
+/// The tensor of this name as gates.
+pub(super) fn gates_of<'a>(name: &str, tensor: &'a Tensor) -> Gates<'a> {
+    if name == "gates" { Gates::Values(tensor) } else { Gates::Logits(tensor) }
 }
 
 /// The block lists of `idx`, each ascending, -1 at its end, and how long they are. Errors: `Shape` for another shape than q and k
@@ -97,9 +106,9 @@ pub(super) fn block_lists(inputs: &Inputs, sel_block: usize) -> Result<Option<(u
 }
 
 async fn on_gpu(gpu: &Gpu, inputs: &Inputs, config: &Config, options: &RunOptions) -> Result<Done> {
-    let config = operator_config(config, options.variant)?;
+    let config = operator_config(config, NativeSparseConfig::default(), options.variant)?;
     let operator = NativeSparseAttention::new(gpu, config.clone())?;
-    let gates = gates(inputs)?;
+    let gates = gates_name(inputs)?;
     let [q, k, v, weights] = ["q", "k", "v", gates].map(|name| inputs.upload(gpu, name, options.dtype));
     let (q, k, v, weights) = (q?, k?, v?, weights?);
     let blocks = block_lists(inputs, config.sel_block)?.map(|(count, lists)| {
@@ -108,7 +117,7 @@ async fn on_gpu(gpu: &Gpu, inputs: &Inputs, config: &Config, options: &RunOption
         Tensor::upload(gpu, "idx", &[batch, query_tokens, kv_heads, count], &words)
     });
     let blocks = blocks.transpose()?;
-    let gates = if gates == "gates" { Gates::Values(&weights) } else { Gates::Logits(&weights) };
+    let gates = gates_of(gates, &weights);
     let mut schedule = Schedule::new(gpu);
     let tensors =
         NativeSparseInputs { blocks: blocks.as_ref(), ..NativeSparseInputs::new(&q, &k, &v, gates) };

@@ -3,6 +3,7 @@
 use super::twin::attention_shape;
 use super::{Config, Inputs, Outputs, native_sparse, video_nsa};
 use crate::error::{Error, Result};
+use crate::kernels::native_sparse::NativeSparseConfig;
 use crate::twins;
 use crate::twins::attention::AttentionShape;
 use crate::twins::native_sparse::{NativeSparseOptions, NativeSparseSources, gate_values};
@@ -10,7 +11,7 @@ use crate::twins::native_sparse::{NativeSparseOptions, NativeSparseSources, gate
 /// The shapes of q, k, v and gates, and the gates.
 fn inputs_of(operator: &'static str, inputs: &Inputs) -> Result<(AttentionShape, Vec<f64>)> {
     let shape = attention_shape(operator, inputs)?;
-    let name = native_sparse::gates(inputs)?;
+    let name = native_sparse::gates_name(inputs)?;
     let expected = [shape.batch, shape.query_tokens, shape.query_heads, 3];
     if inputs.dims::<4>(name, "[B, Tq, HQ, 3]")? != expected {
         let found = format!("has shape {:?}", inputs.dims::<4>(name, "")?);
@@ -21,7 +22,7 @@ fn inputs_of(operator: &'static str, inputs: &Inputs) -> Result<(AttentionShape,
 }
 
 pub(super) fn native_sparse(inputs: &Inputs, config: &Config) -> Result<Outputs> {
-    let operator = native_sparse::operator_config(config, None)?;
+    let operator = native_sparse::operator_config(config, NativeSparseConfig::default(), None)?;
     operator.check()?;
     let (shape, gates) = inputs_of(native_sparse::NAME, inputs)?;
     let scale = config.number("scale")?;

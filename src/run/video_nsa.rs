@@ -1,10 +1,10 @@
 //! `run video_nsa`.
 
-use super::native_sparse::gates;
+use super::native_sparse::{self, gates_name, gates_of};
 use super::{Config, Done, Inputs, KernelSpec, KeySpec, Outputs, RunOptions, Running, optional, required};
 use crate::error::Result;
 use crate::gpu::Gpu;
-use crate::kernels::native_sparse::{Gates, NativeSparseConfig};
+use crate::kernels::native_sparse::NativeSparseConfig;
 use crate::models::video_nsa::{VideoNsa, VideoNsaInputs};
 use crate::schedule::{Schedule, no_progress};
 use crate::variant::VariantKind;
@@ -45,31 +45,17 @@ pub(super) const SPEC: KernelSpec = KernelSpec {
 pub(super) fn operator_config(config: &Config, variant: Option<VariantKind>) -> Result<NativeSparseConfig> {
     let blocks = ["cmp_block", "cmp_stride", "sel_block"].map(|key| config.count_or_none(key));
     let [cmp_block, cmp_stride, sel_block] = blocks;
-    let blocks = [cmp_block?, cmp_stride?, sel_block?];
-    let frame = blocks.into_iter().flatten().next().unwrap_or(64);
-    let [cmp_block, cmp_stride, sel_block] = blocks.map(|block| block.unwrap_or(frame));
-    let default = NativeSparseConfig::video(frame);
-    Ok(NativeSparseConfig {
-        cmp_block,
-        cmp_stride,
-        sel_block,
-        top_n: config.count_or_none("top_n")?.unwrap_or(default.top_n),
-        window: config.window_or("window", default.window)?,
-        n_init: config.whole("n_init")?.unwrap_or(default.n_init),
-        n_local: config.whole("n_local")?.unwrap_or(default.n_local),
-        q_offset: None,
-        scale: config.number("scale")?.map(|scale| scale as f32),
-        variant,
-    })
+    let frame = cmp_block?.or(cmp_stride?).or(sel_block?).unwrap_or(64);
+    native_sparse::operator_config(config, NativeSparseConfig::video(frame), variant)
 }
 
 async fn on_gpu(gpu: &Gpu, inputs: &Inputs, config: &Config, options: &RunOptions) -> Result<Done> {
     let operator = VideoNsa::new(gpu, operator_config(config, options.variant)?)?;
-    let gates = gates(inputs)?;
+    let gates = gates_name(inputs)?;
     let [q, k, v, weights] = ["q", "k", "v", gates].map(|name| inputs.upload(gpu, name, options.dtype));
     let (q, k, v, weights) = (q?, k?, v?, weights?);
     let is_vision = inputs.upload_mask(gpu, "is_vision")?;
-    let gates = if gates == "gates" { Gates::Values(&weights) } else { Gates::Logits(&weights) };
+    let gates = gates_of(gates, &weights);
     let mut schedule = Schedule::new(gpu);
     let tensors = VideoNsaInputs { query: &q, key: &k, value: &v, gates, is_vision: &is_vision };
     let out = operator.record(&mut schedule, &tensors)?;

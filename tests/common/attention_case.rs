@@ -1,11 +1,11 @@
 //! One attention to be compared: sizes, masks and storage, its data, the twin's result and the GPU's.
 
-use super::common::{Random, assert_close, doubles, gpu, read, variants};
+use super::common::{Random, assert_close, doubles, gpu, read, upload, upload_floats, variants};
 use gristmill::kernels::attention::{
     Attention, AttentionConfig, AttentionInputs, PackedSequences, lse_to_host,
 };
 use gristmill::twins::attention as twin;
-use gristmill::{Schedule, Tensor, VariantKind, no_progress};
+use gristmill::{Schedule, VariantKind, no_progress};
 use half::f16;
 
 /// How the sequences lie in memory.
@@ -245,16 +245,4 @@ impl Case {
             assert_close(&format!("{self:?} by {kind}: lse"), &found.lse, &expected.lse, tolerance);
         }
     }
-}
-
-fn upload<T: gristmill::Element>(label: &str, shape: &[usize], data: &[T]) -> Tensor {
-    Tensor::upload(gpu(), label, shape, data).unwrap()
-}
-
-fn upload_floats(label: &str, shape: &[usize], data: &[f32], half: bool) -> Tensor {
-    if !half {
-        return upload(label, shape, data);
-    }
-    let halves: Vec<f16> = data.iter().map(|&value| f16::from_f32(value)).collect();
-    upload(label, shape, &halves)
 }

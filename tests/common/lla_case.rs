@@ -1,6 +1,6 @@
 //! One local linear attention to be compared: sizes, masks and storage, its data, the twin's result and the GPU's.
 
-use super::common::{Random, assert_close, doubles, gpu, read, variants};
+use super::common::{Random, assert_close, doubles, gpu, read, upload, upload_floats, variants};
 use gristmill::kernels::attention::{Attention, AttentionConfig, AttentionInputs, lse_to_host};
 use gristmill::kernels::flash_lla::{FlashLla, FlashLlaConfig, FlashLlaInputs, FlashLlaOutput, pack_mask};
 use gristmill::twins::attention::AttentionShape;
@@ -308,16 +308,4 @@ impl Found {
         let floats = self.out.iter().chain(&self.lse).map(|value| value.to_bits());
         floats.chain(self.iterations.iter().chain(&self.status).copied()).collect()
     }
-}
-
-fn upload<T: gristmill::Element>(label: &str, shape: &[usize], data: &[T]) -> Tensor {
-    Tensor::upload(gpu(), label, shape, data).unwrap()
-}
-
-fn upload_floats(label: &str, shape: &[usize], data: &[f32], half: bool) -> Tensor {
-    if !half {
-        return upload(label, shape, data);
-    }
-    let halves: Vec<f16> = data.iter().map(|&value| f16::from_f32(value)).collect();
-    upload(label, shape, &halves)
 }

@@ -1,10 +1,12 @@
 //! What the tests share: one device, random data, and comparisons that say what differs.
 #![allow(dead_code)]
 
-use gristmill::{Gpu, GpuOptions, Tensor, VariantKind};
+use gristmill::{Element, Gpu, GpuOptions, Tensor, VariantKind};
+use half::f16;
 use proptest::prelude::ProptestConfig;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 /// The device of all tests. `WGPU_STRICT_WEBGPU_COMPLIANCE=1` tests what a browser offers: default limits, no feature.
@@ -62,8 +64,37 @@ impl Random {
     }
 }
 
-pub fn upload(label: &str, shape: &[usize], data: &[f32]) -> Tensor {
+pub fn upload<T: Element>(label: &str, shape: &[usize], data: &[T]) -> Tensor {
     Tensor::upload(gpu(), label, shape, data).unwrap()
+}
+
+/// Floats as f32, or rounded to halves.
+pub fn upload_floats(label: &str, shape: &[usize], data: &[f32], half: bool) -> Tensor {
+    if !half {
+        return upload(label, shape, data);
+    }
+    let halves: Vec<f16> = data.iter().map(|&value| f16::from_f32(value)).collect();
+    upload(label, shape, &halves)
+}
+
+/// What a half keeps of each value.
+pub fn round_to_half(values: &[f32]) -> Vec<f32> {
+    values.iter().map(|&value| f16::from_f32(value).to_f32()).collect()
+}
+
+/// A file of golden vectors.
+pub fn golden_path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
+/// The `count` golden files whose names start so, sorted.
+pub fn golden_names(prefix: &str, count: usize) -> Vec<String> {
+    let names = std::fs::read_dir(golden_path("")).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.filter(|name| name.starts_with(prefix)).collect();
+    assert_eq!(names.len(), count, "{names:?}");
+    names.sort();
+    names
 }
 
 pub fn doubles(data: &[f32]) -> Vec<f64> {

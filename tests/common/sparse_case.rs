@@ -1,6 +1,6 @@
 //! One native sparse attention to be compared: sizes and storage, its data, the twin's result and the GPU's.
 
-use super::common::{Random, assert_close, doubles, gpu, read, variants};
+use super::common::{Random, assert_close, doubles, gpu, read, upload, upload_floats, variants};
 use gristmill::kernels::attention::{PackedSequences, lse_to_host};
 use gristmill::kernels::native_sparse::{
     BlockPool, Compression, Gates, NativeSparseAttention, NativeSparseConfig, NativeSparseInputs,
@@ -438,16 +438,4 @@ impl Found {
             blocks: words.into_iter().map(|block| block as i32).collect(),
         }
     }
-}
-
-fn upload<T: gristmill::Element>(label: &str, shape: &[usize], data: &[T]) -> Tensor {
-    Tensor::upload(gpu(), label, shape, data).unwrap()
-}
-
-fn upload_floats(label: &str, shape: &[usize], data: &[f32], half: bool) -> Tensor {
-    if !half {
-        return upload(label, shape, data);
-    }
-    let halves: Vec<f16> = data.iter().map(|&value| f16::from_f32(value)).collect();
-    upload(label, shape, &halves)
 }

@@ -1,6 +1,6 @@
 //! What the golden vectors hold beside the outputs of `run`: solutions, softmax attention, limits, and the solver's steps.
 
-use crate::common::{assert_close, gpu, read, upload, variants};
+use crate::common::{assert_close, golden_names, golden_path, gpu, read, upload, variants};
 use gristmill::kernels::flash_lla::{FlashLlaInputs, LlaProbe, LlaProbeConfig, status};
 use gristmill::twins::attention::AttentionShape;
 use gristmill::twins::flash_lla::{LlaOptions, flash_lla, flash_lla_cg, lla_decode, lla_probe};
@@ -8,7 +8,6 @@ use gristmill::{Schedule, no_progress};
 use half::f16;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
-use std::path::PathBuf;
 
 /// Results are stored as f32.
 const ROUNDING: f64 = 1e-7;
@@ -26,7 +25,7 @@ struct Golden {
 
 impl Golden {
     fn read(name: &str) -> Self {
-        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+        let path = golden_path(name);
         let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let file = SafeTensors::deserialize(&bytes).unwrap();
         let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
@@ -44,13 +43,7 @@ impl Golden {
     }
 
     fn all() -> impl Iterator<Item = Self> {
-        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-        let names = std::fs::read_dir(folder).unwrap();
-        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let mut names: Vec<_> = names.filter(|name| name.starts_with("lla_")).collect();
-        assert_eq!(names.len(), 19, "{names:?}");
-        names.sort();
-        names.into_iter().map(|name| Self::read(&name))
+        golden_names("lla_", 19).into_iter().map(|name| Self::read(&name))
     }
 
     fn number(&self, key: &str) -> f64 {

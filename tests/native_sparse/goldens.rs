@@ -1,7 +1,7 @@
 //! What the golden vectors hold beside the outputs of `run`: pooled blocks, weights, scores, orders and margins; and each stage by
 //! itself, with what the file has for the stage before.
 
-use crate::common::{assert_close, gpu, read, upload, variants};
+use crate::common::{assert_close, golden_names, golden_path, gpu, read, upload, variants};
 use crate::sparse_case::{Found, TOLERANCE, score_tolerance};
 use gristmill::kernels::attention::{AttentionInputs, EMPTY_LSE, lse_to_host};
 use gristmill::kernels::native_sparse::{
@@ -17,7 +17,6 @@ use gristmill::twins::video_nsa::video_nsa;
 use gristmill::{Dtype as TensorDtype, Schedule, Tensor, no_progress};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
-use std::path::PathBuf;
 
 /// Results of size 4 are stored as f32.
 const ROUNDING: f64 = 4e-7;
@@ -32,7 +31,7 @@ struct Golden {
 
 impl Golden {
     fn read(name: &str) -> Self {
-        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+        let path = golden_path(name);
         let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let file = SafeTensors::deserialize(&bytes).unwrap();
         let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
@@ -62,13 +61,7 @@ impl Golden {
     }
 
     fn all() -> impl Iterator<Item = Self> {
-        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-        let names = std::fs::read_dir(folder).unwrap();
-        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let mut names: Vec<_> = names.filter(|name| name.starts_with("nsa_")).collect();
-        assert_eq!(names.len(), 10, "{names:?}");
-        names.sort();
-        names.into_iter().map(|name| Self::read(&name))
+        golden_names("nsa_", 10).into_iter().map(|name| Self::read(&name))
     }
 
     /// Files without a compressed block have no tensors for it.

@@ -14,18 +14,7 @@
 #import shared/load tensor=query f16={QUERY_F16} aligned={HEAD_DIM%4==0}
 #import shared/load tensor=key f16={KEY_F16} aligned={HEAD_DIM%4==0}
 #import shared/load tensor=value f16={KEY_F16} aligned={VALUE_DIM%4==0}
-
-// [batch, query_tokens, out_heads, value_dim]; with PARTIAL such a set for each split, not normalised.
-#if VALUE_DIM % 4 == 0
-@group(0) @binding(8) var<storage, read_write> {OUT}: array<vec4f>;
-#else
-@group(0) @binding(8) var<storage, read_write> {OUT}: array<f32>;
-#endif
-#if PARTIAL
-@group(0) @binding(9) var<storage, read_write> partial_state: array<vec2f>;    // [splits, batch, query_tokens, out_heads]: maximum in base 2, sum
-#else
-@group(0) @binding(9) var<storage, read_write> lse: array<f32>;        // [batch, query_tokens, out_heads], natural log
-#endif
+#import attention/results
 
 const TILE = {ROWS*8}u;
 const KEYS = {KEYS};         // 1, 2, 4 or 8

@@ -2,7 +2,8 @@
 // align_end, left and right of `params`; with BLOCKS also block, stride and capacity.
 //
 // BLOCKS: key i stands for the tokens i * stride .. i * stride + block - 1 and is seen once all of them are (NSA, arXiv
-// 2502.11089, Eq. 7); `tokens` counts such keys, positions count tokens. POSITIONS: every query token has its own.
+// 2502.11089, Eq. 7); `tokens` counts such keys, positions count tokens, of which a packed sequence has as many as queries. POSITIONS:
+// every query token has its own.
 #if PACKED || LENGTHS
 // PACKED: cu_seqlens of queries, then of keys. LENGTHS: tokens per sequence.
 @group(0) @binding(7) var<storage, read> sequences: array<u32>;
@@ -14,6 +15,7 @@ struct Sequence {
     query_count: u32,
     key_start: u32,
     key_count: u32,
+    token_count: u32,  // what positions count: the keys, or with BLOCKS the tokens behind them
     q_offset: i32,
 }
 
@@ -30,21 +32,23 @@ fn sequence_at(batch: u32) -> Sequence {
     s.key_start = batch * params.tokens;
     s.key_count = params.tokens;
 #endif
-#if LENGTHS && BLOCKS
-    let token_count = min(sequences[batch], params.capacity);
+#if BLOCKS
+#if PACKED
+    s.token_count = s.query_count;
+#else
+    s.token_count = params.capacity;
+#if LENGTHS
+    s.token_count = min(sequences[batch], s.token_count);
 #endif
-#if LENGTHS && !BLOCKS
+    s.key_count = min(s.key_count, u32(end_key(i32(s.token_count) - 1)));
+#endif
+#else
+#if LENGTHS
     s.key_count = min(sequences[batch], s.key_count);
 #endif
-#if BLOCKS && !PACKED && !LENGTHS
-    let token_count = params.capacity;
+    s.token_count = s.key_count;
 #endif
-#if BLOCKS && !PACKED
-    s.key_count = min(s.key_count, u32(end_key(i32(token_count) - 1)));
-#else
-    let token_count = s.key_count;
-#endif
-    s.q_offset = select(params.q_offset, i32(token_count) - i32(s.query_count), params.align_end == 1u);
+    s.q_offset = select(params.q_offset, i32(s.token_count) - i32(s.query_count), params.align_end == 1u);
     return s;
 }
 

@@ -25,7 +25,7 @@ fn main(
     if (token >= s.query_count) {
         return;
     }
-    let c = candidates_at(s, batch, s.q_offset + i32(token));
+    let c = candidates_at(s, s.q_offset + i32(token));
     let list = ((s.query_start + token) * params.kv_heads + index % params.kv_heads) * params.slots;
 
     // 1. The last score and block that still have a place.

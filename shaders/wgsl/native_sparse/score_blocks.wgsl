@@ -42,12 +42,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
     let slot = x ^ y;
     let last_token = min(first_token + {TOKENS-1}u, s.query_count - 1u);
     let last_position = s.q_offset + i32(last_token);
-    let last_candidates = candidates_at(s, batch, last_position);
+    let last_candidates = candidates_at(s, last_position);
 
     // This thread keeps the list of the tile's token of its number, if there is one.
     let own_token = min(first_token + thread, last_token);
     let has_list = thread < {TOKENS}u && first_token + thread <= last_token;
-    let candidates = candidates_at(s, batch, s.q_offset + i32(own_token));
+    let candidates = candidates_at(s, s.q_offset + i32(own_token));
     let list = ((split * params.all_tokens + s.query_start + own_token) * params.kv_heads + kv_head) * params.slots;
     var kept = 0u;
     var lowest = -1.0;

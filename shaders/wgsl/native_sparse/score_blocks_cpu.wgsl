@@ -51,7 +51,7 @@ fn main(
     }
     let last_token = min(first_token + TOKENS - 1u, s.query_count - 1u);
     let last_position = s.q_offset + i32(last_token);
-    let last_candidates = candidates_at(s, batch, last_position);
+    let last_candidates = candidates_at(s, last_position);
 
     // This lane's token, and whether it keeps the list of it.
 #if SUBGROUP
@@ -62,7 +62,7 @@ fn main(
     let has_list = first_token + lane <= last_token;
 #endif
     let position = s.q_offset + i32(token);
-    let candidates = candidates_at(s, batch, position);
+    let candidates = candidates_at(s, position);
     let list = ((split * params.all_tokens + s.query_start + token) * params.kv_heads + kv_head) * params.slots;
     var kept = 0u;
     var lowest = -1.0;

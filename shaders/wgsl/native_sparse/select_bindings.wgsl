@@ -34,22 +34,13 @@ struct Candidates {
     local: u32,
 }
 
-fn candidates_at(s: Sequence, batch: u32, position: i32) -> Candidates {
-#if PACKED
-    let tokens = s.query_count;
-#else
-#if LENGTHS
-    let tokens = min(sequences[batch], params.capacity);
-#else
-    let tokens = params.capacity;
-#endif
-#endif
+fn candidates_at(s: Sequence, position: i32) -> Candidates {
     var c: Candidates;
     if (position < 0) {
         return c;
     }
     let own = u32(position) / params.sel_block;
-    let count = min(own + 1u, (tokens + params.sel_block - 1u) / params.sel_block);
+    let count = min(own + 1u, (s.token_count + params.sel_block - 1u) / params.sel_block);
     let first_local = max(own + 1u, params.n_local) - params.n_local;
     c.local = min(max(count, first_local) - first_local, params.slots);
     c.end = count - c.local;

@@ -3,12 +3,12 @@
 use super::{NAME, UNBOUNDED};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::kernels::{FLOATS, dims, expect_dtype, expect_shape};
+use crate::kernels::{Constants, FLOATS, dims, expect_dtype, expect_shape, load_type};
 use crate::schedule::Recorder;
 use crate::tensor::{Dtype, Tensor};
 
 /// Largest head dim that the kernels are tiled for.
-const MOST_DIM: usize = 256;
+pub(crate) const MOST_DIM: usize = 256;
 
 /// Tensors of one attention.
 ///
@@ -70,6 +70,21 @@ impl<'a> AttentionInputs<'a> {
             recorder = recorder.bind("positions", positions)?;
         }
         Ok(recorder)
+    }
+
+    /// The constants that every kernel reading these has: dims, how elements are stored, where sequences lie.
+    pub(crate) fn constants(&self, shape: &Shape) -> Constants {
+        let (head_dim, value_dim) = (shape.head_dim, shape.value_dim);
+        Constants::new()
+            .set("HEAD_DIM", head_dim)
+            .set("VALUE_DIM", value_dim)
+            .flag("QUERY_F16", self.query.dtype() == Dtype::F16)
+            .flag("KEY_F16", self.key.dtype() == Dtype::F16)
+            .set("QUERY_TYPE", load_type(self.query.dtype(), head_dim))
+            .set("KEY_TYPE", load_type(self.key.dtype(), head_dim))
+            .set("VALUE_TYPE", load_type(self.value.dtype(), value_dim))
+            .flag("PACKED", self.sequences.is_some())
+            .flag("LENGTHS", self.lengths.is_some())
     }
 
     /// Every shape rule of attention, for the operator that errors name.

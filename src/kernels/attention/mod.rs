@@ -5,13 +5,15 @@ mod tiles;
 
 pub use inputs::{AttentionInputs, PackedSequences};
 
-use super::{Constants, load_type};
+use super::Constants;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
+use crate::models::native_sparse_cost::seen_blocks;
+use crate::models::sqa_cost::visible_pairs;
 use crate::schedule::{Cost, Schedule};
 use crate::tensor::{Dtype, Tensor};
 use crate::variant::{Variant, VariantKind};
-pub(crate) use inputs::Shape;
+pub(crate) use inputs::{MOST_DIM, Shape};
 use tiles::Route;
 pub(crate) use tiles::record_combine;
 
@@ -27,7 +29,7 @@ pub struct AttentionConfig {
     pub window: Option<usize>,
     /// Position of the first query row, within ±2^29; `None`: the last query row stands at the last key.
     pub q_offset: Option<i64>,
-    /// Keys that each stand for a block of tokens; needs `causal` and no window, beside packed sequences a `q_offset`.
+    /// Keys that each stand for a block of tokens; needs `causal` and no window. A packed sequence has as many tokens as queries.
     pub key_blocks: Option<KeyBlocks>,
     /// Factor of q · k, finite; `None`: 1 / sqrt(head_dim).
     pub scale: Option<f32>,
@@ -102,17 +104,10 @@ const NAME: &str = "attention";
 impl Attention {
     /// Checks the configuration against the device. Errors: `Config`.
     pub fn new(gpu: &Gpu, config: AttentionConfig) -> Result<Self> {
-        if let Some(scale) = config.scale.filter(|scale| !scale.is_finite()) {
-            return Err(Error::config(NAME, "scale", scale, "a finite number"));
-        }
-        if let Some(offset) = config.q_offset.filter(|offset| offset.unsigned_abs() >= UNBOUNDED as u64 / 2) {
-            return Err(Error::config(NAME, "q_offset", offset, "a position within ±2^29"));
-        }
+        check_position(NAME, config.scale, config.q_offset)?;
         if let Some(KeyBlocks { block, stride, tokens }) = config.key_blocks {
             for (key, value) in [("block", block), ("stride", stride), ("tokens", tokens)] {
-                if value == 0 || value >= UNBOUNDED as usize / 2 {
-                    return Err(Error::config(NAME, &format!("key_blocks.{key}"), value, "1 to 2^29 - 1"));
-                }
+                check_block(NAME, &format!("key_blocks.{key}"), value)?;
             }
             if !config.causal || config.window.is_some() {
                 let found = format!("causal = {}, window = {:?}", config.causal, config.window);
@@ -174,19 +169,10 @@ impl Attention {
     }
 
     fn constants(&self, inputs: &AttentionInputs<'_>, shape: &Shape) -> Constants {
-        let (head_dim, value_dim) = (shape.head_dim, shape.value_dim);
-        Constants::new()
-            .set("HEAD_DIM", head_dim)
-            .set("VALUE_DIM", value_dim)
-            .flag("QUERY_F16", inputs.query.dtype() == Dtype::F16)
-            .flag("KEY_F16", inputs.key.dtype() == Dtype::F16)
-            .set("QUERY_TYPE", load_type(inputs.query.dtype(), head_dim))
-            .set("KEY_TYPE", load_type(inputs.key.dtype(), head_dim))
-            .set("VALUE_TYPE", load_type(inputs.value.dtype(), value_dim))
+        inputs
+            .constants(shape)
             .flag("KEY_BIAS", inputs.key_bias.is_some())
             .flag("KEY_MASK", inputs.key_mask.is_some())
-            .flag("PACKED", inputs.sequences.is_some())
-            .flag("LENGTHS", inputs.lengths.is_some())
             .flag("BLOCKS", self.config.key_blocks.is_some())
             .flag("POSITIONS", inputs.positions.is_some())
             .flag("SUBGROUP", self.variant.kind.uses_subgroups())
@@ -243,11 +229,10 @@ impl Attention {
         let pairs = |queries: usize, keys: usize| {
             if let Some(KeyBlocks { block, stride, tokens }) = self.config.key_blocks {
                 let first = q_offset.unwrap_or(tokens as i64 - queries as i64);
-                let seen = |row: usize| visible_blocks(first + row as i64, block, stride).min(keys);
-                return (0..queries).map(seen).sum::<usize>() as f64;
+                return seen_blocks(queries, first, tokens, block, stride) as f64;
             }
             let offset = q_offset.unwrap_or(keys as i64 - queries as i64);
-            crate::models::sqa_cost::visible_pairs(queries, keys, causal, window, offset) as f64
+            visible_pairs(queries, keys, causal, window, offset) as f64
         };
         let pairs = match inputs.sequences.and_then(|sequences| sequences.lengths()) {
             Some(lengths) => lengths.map(|(queries, keys)| pairs(queries, keys)).sum(),
@@ -260,12 +245,27 @@ impl Attention {
     }
 }
 
-/// Blocks whose last token stands at or before `position`.
-pub(crate) fn visible_blocks(position: i64, block: usize, stride: usize) -> usize {
-    match position + 1 - block as i64 {
-        behind @ 0.. => behind as usize / stride + 1,
-        _ => 0,
+/// What holds for the scale and the first position of every attention. Errors: `Config`.
+pub(crate) fn check_position(
+    operator: &'static str,
+    scale: Option<f32>,
+    q_offset: Option<i64>,
+) -> Result<()> {
+    if let Some(scale) = scale.filter(|scale| !scale.is_finite()) {
+        return Err(Error::config(operator, "scale", scale, "a finite number"));
     }
+    if let Some(offset) = q_offset.filter(|offset| offset.unsigned_abs() >= UNBOUNDED as u64 / 2) {
+        return Err(Error::config(operator, "q_offset", offset, "a position within ±2^29"));
+    }
+    Ok(())
+}
+
+/// What holds for every number of tokens or blocks. Errors: `Config`.
+pub(crate) fn check_block(operator: &'static str, key: &str, value: usize) -> Result<()> {
+    if value == 0 || value >= UNBOUNDED as usize / 2 {
+        return Err(Error::config(operator, key, value, "1 to 2^29 - 1"));
+    }
+    Ok(())
 }
 
 /// Turns the sentinel [`EMPTY_LSE`] of rows without a visible key into -inf, as files have it.

@@ -12,7 +12,7 @@ pub use inputs::{FlashLlaInputs, MOST_DIM, pack_mask};
 pub use probe::{LlaProbe, LlaProbeConfig};
 pub use summary::FlashLlaSummary;
 
-use super::attention::UNBOUNDED;
+use super::attention::check_position;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::schedule::Schedule;
@@ -207,13 +207,3 @@ impl FlashLlaOutput {
 
 /// Dispatches of one plan: more than any row needs in f32.
 const MOST_ITERATIONS: usize = 1024;
-
-fn check_position(operator: &'static str, scale: Option<f32>, q_offset: Option<i64>) -> Result<()> {
-    if let Some(scale) = scale.filter(|scale| !scale.is_finite()) {
-        return Err(Error::config(operator, "scale", scale, "a finite number"));
-    }
-    if let Some(offset) = q_offset.filter(|offset| offset.unsigned_abs() >= UNBOUNDED as u64 / 2) {
-        return Err(Error::config(operator, "q_offset", offset, "a position within ±2^29"));
-    }
-    Ok(())
-}

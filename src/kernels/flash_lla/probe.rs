@@ -1,9 +1,10 @@
 //! Local linear attention with a given beta: statistics and output without the solver (Parallax, arXiv 2605.29157).
 
-use super::{FlashLlaConfig, FlashLlaInputs, check_position, prefill};
+use super::{FlashLlaConfig, FlashLlaInputs, prefill};
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::kernels::attention::AttentionOutput;
+use crate::kernels::attention::check_position;
 use crate::schedule::Schedule;
 use crate::tensor::Tensor;
 use crate::variant::{Variant, VariantKind};

@@ -165,11 +165,9 @@ impl NativeSparseAttention {
         if let Some(offset) = self.config.q_offset {
             return Err(Error::config(NAME, "q_offset", offset, "none, as the cache knows its lengths"));
         }
-        let pair = |cache: &'_ KvCache| (cache.key.clone(), cache.value.clone());
-        let window = cache.window.as_ref().map(pair);
         let inputs = NativeSparseInputs {
             compression: Compression::Given { key: &cache.cmp_key, value: &cache.cmp_value },
-            window: window.as_ref().map(|(key, value)| (key, value)),
+            window: cache.window.as_ref().map(|window| (&window.key, &window.value)),
             lengths: Some(&cache.tokens.lengths),
             ..NativeSparseInputs::new(query, &cache.tokens.key, &cache.tokens.value, gates)
         };

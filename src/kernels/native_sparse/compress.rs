@@ -156,25 +156,18 @@ pub(super) fn record_into(
     sources: [&Tensor; 2],
     results: [&Tensor; 2],
 ) -> Result<()> {
-    let pools = match *compression {
-        Compression::Mean => [BlockPool::default(); 2],
-        Compression::Pool { key, value } => [key, value],
-        Compression::Mlp { key, value } => {
-            for (name, (mlp, (source, result))) in
-                ["k", "v"].into_iter().zip([key, value].iter().zip(sources.into_iter().zip(results)))
-            {
-                slots.mlp(schedule, name, mlp, source, result)?;
+    for (i, name) in ["k", "v"].into_iter().enumerate() {
+        let (source, result) = (sources[i], results[i]);
+        match *compression {
+            Compression::Mean => slots.pool(schedule, name, &BlockPool::default(), source, result)?,
+            Compression::Pool { key, value } => {
+                slots.pool(schedule, name, &[key, value][i], source, result)?;
             }
-            return Ok(());
+            Compression::Mlp { key, value } => slots.mlp(schedule, name, &[key, value][i], source, result)?,
+            Compression::Given { .. } => {
+                return Err(Error::config(NAME, "compression", "given blocks", "a rule for new blocks"));
+            }
         }
-        Compression::Given { .. } => {
-            return Err(Error::config(NAME, "compression", "given blocks", "a rule for new blocks"));
-        }
-    };
-    for (name, (pool, (source, result))) in
-        ["k", "v"].into_iter().zip(pools.iter().zip(sources.into_iter().zip(results)))
-    {
-        slots.pool(schedule, name, pool, source, result)?;
     }
     Ok(())
 }

@@ -16,9 +16,12 @@ pub use inputs::NativeSparseInputs;
 pub use select::{BlockSelection, SelectInputs};
 pub use selected::{SelectedAttention, SelectedConfig};
 
-use super::attention::{Attention, AttentionConfig, AttentionInputs, KeyBlocks, PackedSequences, UNBOUNDED};
+use super::attention::{
+    Attention, AttentionConfig, AttentionInputs, KeyBlocks, PackedSequences, check_block, check_position,
+};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
+use crate::models::native_sparse_cost::compressed_blocks;
 use crate::schedule::Schedule;
 use crate::tensor::Tensor;
 use crate::variant::{Variant, VariantKind};
@@ -80,11 +83,8 @@ impl NativeSparseConfig {
             ("sel_block", self.sel_block),
             ("top_n", self.top_n),
         ];
-        let most = UNBOUNDED as usize / 2;
         for (key, value) in counts {
-            if value == 0 || value >= most {
-                return Err(Error::config(NAME, key, value, "1 to 2^29 - 1"));
-            }
+            check_block(NAME, key, value)?;
         }
         for (key, value) in [("cmp_block", self.cmp_block), ("sel_block", self.sel_block)] {
             if !value.is_multiple_of(self.cmp_stride) {
@@ -92,18 +92,12 @@ impl NativeSparseConfig {
                 return Err(Error::config(NAME, key, value, expected));
             }
         }
-        if let Some(scale) = self.scale.filter(|scale| !scale.is_finite()) {
-            return Err(Error::config(NAME, "scale", scale, "a finite number"));
-        }
-        if let Some(offset) = self.q_offset.filter(|offset| offset.unsigned_abs() as usize >= most) {
-            return Err(Error::config(NAME, "q_offset", offset, "a position within ±2^29"));
-        }
-        Ok(())
+        check_position(NAME, self.scale, self.q_offset)
     }
 
     /// Complete compression blocks of `tokens` tokens.
     pub fn compressed_blocks(&self, tokens: usize) -> usize {
-        super::attention::visible_blocks(tokens as i64 - 1, self.cmp_block, self.cmp_stride)
+        compressed_blocks(tokens, self.cmp_block, self.cmp_stride)
     }
 }
 

@@ -3,8 +3,9 @@
 use super::{NAME, NativeSparseConfig};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::kernels::attention::{PackedSequences, visible_blocks};
+use crate::kernels::attention::{MOST_DIM, PackedSequences, check_block};
 use crate::kernels::{Constants, ELEMENTWISE, FLOATS, expect_dtype, expect_shape, load_type};
+use crate::models::native_sparse_cost::seen_blocks;
 use crate::schedule::{Cost, Recorder, Schedule};
 use crate::tensor::{Dtype, Tensor};
 use crate::variant::{Variant, VariantKind};
@@ -202,17 +203,21 @@ impl BlockSelection {
             with_batch("q", query, "[batch, query_tokens, query_heads, head_dim]")?;
         let [key_batch, keys, kv_heads, key_dim] =
             with_batch("compressed k", cmp_key, "[batch, blocks, kv_heads, head_dim]")?;
-        if query.elements() == 0 || cmp_key.elements() == 0 || tokens == 0 {
-            return Err(wrong("q", query, "no empty dimension, and tokens"));
+        for (name, tensor) in [("q", query), ("compressed k", cmp_key)] {
+            if tensor.elements() == 0 {
+                return Err(wrong(name, tensor, "no empty dimension"));
+            }
         }
+        check_block(NAME, "tokens", tokens)?;
         expect_dtype(NAME, "q", query, &FLOATS)?;
         expect_dtype(NAME, "compressed k", cmp_key, &[Dtype::F32])?;
         if (key_batch, key_dim) != (batch, head_dim)
             || !query_heads.is_multiple_of(kv_heads)
-            || head_dim > 256
+            || head_dim > MOST_DIM
         {
-            let expected =
-                format!("[{batch}, blocks, a divisor of {query_heads}, {head_dim}], dims up to 256, as q");
+            let expected = format!(
+                "[{batch}, blocks, a divisor of {query_heads}, {head_dim}], dims up to {MOST_DIM}, as q"
+            );
             return Err(wrong("compressed k", cmp_key, &expected));
         }
         expect_dtype(NAME, "lse", lse_cmp, &[Dtype::F32])?;
@@ -278,11 +283,9 @@ impl BlockSelection {
     fn cost(&self, inputs: &SelectInputs<'_>, shape: &Shape, best: &Tensor) -> Cost {
         let first =
             self.first_position(inputs, shape).unwrap_or(shape.tokens as i64 - shape.query_tokens as i64);
-        let seen = |row: usize| {
-            let (block, stride) = (self.config.cmp_block, self.config.cmp_stride);
-            visible_blocks(first + row as i64, block, stride).min(shape.keys) as f64
-        };
-        let pairs = shape.batch as f64 * (0..shape.query_tokens).map(seen).sum::<f64>();
+        let (block, stride) = (self.config.cmp_block, self.config.cmp_stride);
+        let seen = seen_blocks(shape.query_tokens, first, shape.tokens, block, stride);
+        let pairs = shape.batch as f64 * seen as f64;
         let heads = (shape.kv_heads * shape.group) as f64;
         Cost {
             flops: 2.0 * shape.head_dim as f64 * pairs * heads,

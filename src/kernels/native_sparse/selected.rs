@@ -4,8 +4,11 @@ use super::NAME;
 use super::selected_tiles::{Tile, tile};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::kernels::attention::{AttentionInputs, AttentionOutput, Shape, UNBOUNDED, record_combine};
-use crate::kernels::{Constants, expect_dtype, load_type};
+use crate::kernels::attention::{
+    AttentionInputs, AttentionOutput, Shape, UNBOUNDED, check_block, check_position, record_combine,
+};
+use crate::kernels::expect_dtype;
+use crate::models::sqa_cost::visible_pairs;
 use crate::schedule::{Cost, Schedule};
 use crate::tensor::{Dtype, Tensor};
 use crate::variant::{Variant, VariantKind};
@@ -57,16 +60,8 @@ struct SelectedParams {
 impl SelectedAttention {
     /// Checks the configuration. Errors: `Config`.
     pub fn new(gpu: &Gpu, config: SelectedConfig) -> Result<Self> {
-        let most = UNBOUNDED as usize / 2;
-        if config.sel_block == 0 || config.sel_block >= most {
-            return Err(Error::config(NAME, "sel_block", config.sel_block, "1 to 2^29 - 1"));
-        }
-        if let Some(scale) = config.scale.filter(|scale| !scale.is_finite()) {
-            return Err(Error::config(NAME, "scale", scale, "a finite number"));
-        }
-        if let Some(offset) = config.q_offset.filter(|offset| offset.unsigned_abs() >= most as u64) {
-            return Err(Error::config(NAME, "q_offset", offset, "a position within ±2^29"));
-        }
+        check_block(NAME, "sel_block", config.sel_block)?;
+        check_position(NAME, config.scale, config.q_offset)?;
         let variant = gpu.variant(config.variant)?;
         Ok(Self { config, variant })
     }
@@ -103,7 +98,8 @@ impl SelectedAttention {
         let tile = tile(self.variant.kind, &shape, slots * self.block(&shape));
         let params = self.params(&shape, slots, &tile);
         let cost = self.cost(&inputs, &shape, blocks, slots);
-        let constants = tile.apply(self.constants(&inputs, &shape));
+        let constants =
+            tile.apply(inputs.constants(&shape).flag("SUBGROUP", self.variant.kind.uses_subgroups()));
         let (names, results) = if tile.splits == 1 {
             (["out", "lse"], [out.clone(), lse.clone()])
         } else {
@@ -150,21 +146,6 @@ impl SelectedAttention {
         self.config.sel_block.min(shape.tokens).max(1)
     }
 
-    fn constants(&self, inputs: &AttentionInputs<'_>, shape: &Shape) -> Constants {
-        let (head_dim, value_dim) = (shape.head_dim, shape.value_dim);
-        Constants::new()
-            .set("HEAD_DIM", head_dim)
-            .set("VALUE_DIM", value_dim)
-            .flag("QUERY_F16", inputs.query.dtype() == Dtype::F16)
-            .flag("KEY_F16", inputs.key.dtype() == Dtype::F16)
-            .set("QUERY_TYPE", load_type(inputs.query.dtype(), head_dim))
-            .set("KEY_TYPE", load_type(inputs.key.dtype(), head_dim))
-            .set("VALUE_TYPE", load_type(inputs.value.dtype(), value_dim))
-            .flag("PACKED", inputs.sequences.is_some())
-            .flag("LENGTHS", inputs.lengths.is_some())
-            .flag("SUBGROUP", self.variant.kind.uses_subgroups())
-    }
-
     fn params(&self, shape: &Shape, slots: usize, tile: &Tile) -> SelectedParams {
         SelectedParams {
             batch: shape.batch as u32,
@@ -191,7 +172,7 @@ impl SelectedAttention {
         let listed = slots * self.block(shape);
         let pairs = |queries: usize, keys: usize| {
             let offset = self.config.q_offset.unwrap_or(keys as i64 - queries as i64);
-            crate::models::sqa_cost::visible_pairs(queries, keys, true, Some(listed), offset) as f64
+            visible_pairs(queries, keys, true, Some(listed), offset) as f64
         };
         let pairs = match inputs.sequences.and_then(|sequences| sequences.lengths()) {
             Some(lengths) => lengths.map(|(queries, keys)| pairs(queries, keys)).sum(),
