@@ -91,6 +91,17 @@ pub enum Error {
     /// Input bytes (a safetensors file, a configuration) that can't be read.
     #[error("{0}")]
     Input(String),
+    /// Bytes that are no whole `.gvq` file, or an image that such a file can't hold.
+    #[cfg(feature = "codec")]
+    #[error("gvq: {0}")]
+    Gvq(gristmill_gvq::GvqError),
+    /// A `.gvq` file whose codebook is neither in it nor among those that its reader has.
+    #[cfg(feature = "codec")]
+    #[error("the file's codebook {hash} is not at hand; give the one it was encoded with")]
+    UnknownCodebook {
+        /// Its hash in hexadecimal.
+        hash: String,
+    },
     /// A kernel that doesn't exist or constants that don't fit it: a mistake of this crate.
     #[error("shader: {0}")]
     Shader(#[from] ShaderError),

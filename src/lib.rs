@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 #![warn(missing_docs)]
 
+#[cfg(feature = "codec")]
+pub mod codec;
 pub mod error;
 mod gpu;
 pub mod kernels;

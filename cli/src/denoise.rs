@@ -2,16 +2,14 @@
 
 use crate::AdapterArgs;
 use crate::photo::Photo;
-use crate::run::write_whole;
+use crate::run::{check_output, write_whole};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use gristmill::Gpu;
-use gristmill::models::denoise::{
-    DenoiseConfig, DenoiseMethod, PatchBasis, Picture, denoise as filter_picture,
-};
+use gristmill::models::denoise::{DenoiseConfig, DenoiseMethod, PatchBasis, denoise as filter_picture};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 #[derive(Args)]
@@ -48,10 +46,7 @@ pub fn denoise(args: &DenoiseArgs) -> Result<()> {
             sigma.unwrap_or_default()
         );
     }
-    let png = args.output.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("png"));
-    ensure!(png, "{}: expected a name that ends in .png", args.output.display());
-    let folder = args.output.parent().filter(|folder| !folder.as_os_str().is_empty());
-    ensure!(folder.is_none_or(Path::is_dir), "{}: there is no such folder", args.output.display());
+    check_output(&args.output, "png")?;
 
     let given = Photo::load(&args.input)?;
     let (noisy, clean) = match args.add_noise {
@@ -104,13 +99,11 @@ pub fn filter(
     config: DenoiseConfig,
     bar: &ProgressBar,
 ) -> Result<(Photo, f64)> {
-    let &Photo { height, width, ref pixels } = noisy;
-    let picture = Picture { pixels, height, width, channels: 3 };
     let start = Instant::now();
-    let pixels = pollster::block_on(filter_picture(gpu, picture, basis, sigma, config, |share| {
+    let pixels = pollster::block_on(filter_picture(gpu, noisy.picture(), basis, sigma, config, |share| {
         bar.set_position((share * 1000.0) as u64);
         ControlFlow::Continue(())
     }))?;
     let seconds = start.elapsed().as_secs_f64();
-    Ok((Photo::from_pixels(height, width, pixels)?, seconds))
+    Ok((Photo::from_pixels(noisy.height, noisy.width, pixels)?, seconds))
 }

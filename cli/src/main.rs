@@ -1,6 +1,7 @@
 //! The `gristmill` command: run, measure and look at the kernels.
 
 mod bench;
+mod codec;
 mod demo;
 mod denoise;
 mod info;
@@ -35,6 +36,12 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Denoise a picture of any size by attention between its own patches
     Denoise(denoise::DenoiseArgs),
+    /// Encode a picture in low-rank code: a file whose decoder is a few multiplications per pixel
+    Encode(codec::EncodeArgs),
+    /// Decode such a file
+    Decode(codec::DecodeArgs),
+    /// Train the codebook that encoder and decoder share
+    Codebook(codec::CodebookArgs),
     /// Let the frames of a pan over a photo look for each other by native sparse attention; writes a report to look at
     Pan(pan::PanArgs),
     /// Denoise a photo, learn while reading, let frames look for each other, measure Sparse Query Attention and check every kernel; writes a report to look at
@@ -103,6 +110,9 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Denoise(args) => denoise::denoise(&args),
+        Command::Encode(args) => codec::encode(&args),
+        Command::Decode(args) => codec::decode(&args),
+        Command::Codebook(args) => codec::codebook(&args),
         Command::Pan(args) => pan::pan(&args),
         Command::Demo(args) => demo::demo(&args),
         Command::Check(args) => check(&args),

@@ -4,6 +4,7 @@ use std::io::Cursor;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use gristmill::models::picture::Picture;
 use image::{DynamicImage, ImageDecoder, ImageReader, Rgb32FImage, RgbImage};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
@@ -45,6 +46,16 @@ impl Photo {
             pixels.len()
         );
         Ok(Self { height, width, pixels })
+    }
+
+    /// A picture from bytes [height, width, 3].
+    pub fn from_bytes(height: usize, width: usize, bytes: &[u8]) -> Result<Self> {
+        Self::from_pixels(height, width, bytes.iter().map(|&byte| f32::from(byte) / 255.0).collect())
+    }
+
+    /// The picture as the library takes it.
+    pub fn picture(&self) -> Picture<'_> {
+        Picture { pixels: &self.pixels, height: self.height, width: self.width, channels: 3 }
     }
 
     /// The values rounded to 8 bits, [height, width, 3].

@@ -1,7 +1,7 @@
 //! `gristmill run`: a kernel on a safetensors file.
 
 use crate::AdapterArgs;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use gristmill::Dtype;
 use gristmill::run::{RunOptions, list, run as run_kernel, run_twin};
@@ -75,6 +75,15 @@ pub fn run(args: &RunArgs) -> Result<()> {
         result
     };
     write_whole(output, &result).with_context(|| format!("--output {}", output.display()))
+}
+
+/// Refuses a file that could not be written, before any work is done.
+pub fn check_output(path: &Path, ending: &str) -> Result<()> {
+    let ends = path.extension().is_some_and(|found| found.eq_ignore_ascii_case(ending));
+    ensure!(ends, "{}: expected a name that ends in .{ending}", path.display());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    ensure!(folder.is_none_or(Path::is_dir), "{}: there is no such folder", path.display());
+    Ok(())
 }
 
 /// Writes beside the file and renames, so that half a file is never seen.

@@ -3,8 +3,9 @@
 mod basis;
 mod picture;
 
+pub use crate::models::picture::Picture;
 pub use basis::PatchBasis;
-pub use picture::{Picture, denoise};
+pub use picture::denoise;
 
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;

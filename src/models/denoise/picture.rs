@@ -4,22 +4,10 @@ use super::basis::{check_picture, check_sigma};
 use super::{Denoise, DenoiseConfig, NAME, Part, PatchBasis, RADIUS};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
+use crate::models::picture::Picture;
 use crate::schedule::{Progress, Schedule};
 use crate::tensor::Tensor;
 use std::ops::{ControlFlow, Range};
-
-/// A picture on the host.
-#[derive(Clone, Copy, Debug)]
-pub struct Picture<'a> {
-    /// `[height, width, channels]`.
-    pub pixels: &'a [f32],
-    /// Rows, at least 5.
-    pub height: usize,
-    /// Columns, at least 5.
-    pub width: usize,
-    /// Elements of a pixel, 1 to 4.
-    pub channels: usize,
-}
 
 /// Pixels along the side of a block, at most.
 const BLOCK: usize = 256;
@@ -28,7 +16,7 @@ const BLOCK: usize = 256;
 /// [`Denoise::record`] over the whole picture, the memory on the GPU stays below 100 MiB.
 ///
 /// `basis` is that of the picture, `sigma` the deviation of its noise in the unit of the pixels ([`PatchBasis::noise`] estimates
-/// it). `progress` is told the share of the work done, 0 to 1, and may stop it. Errors: `Shape`, `Config`, `Cancelled`, those of
+/// it). The picture has at least 5 rows and columns and 1 to 4 channels. `progress` is told the share of the work done, 0 to 1, and may stop it. Errors: `Shape`, `Config`, `Cancelled`, those of
 /// [`Plan::run`](crate::Plan::run).
 pub async fn denoise(
     gpu: &Gpu,
