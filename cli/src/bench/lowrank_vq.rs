@@ -2,6 +2,8 @@
 
 use super::Bench;
 use super::convolution::linear;
+use crate::codec::compare::{self, Comparison, PRESETS};
+use crate::photo::Photo;
 use crate::record::{BenchRecord, figures, text_table};
 use anyhow::{Result, ensure};
 use gristmill::Dtype;
@@ -66,8 +68,17 @@ fn record(
     record
 }
 
-/// Megapixels a second and shares of the copy rate; then the comparison with the convolutional decoder.
-pub fn summary(records: &[BenchRecord]) -> String {
+/// Megapixels a second and shares of the copy rate; the comparison with the convolutional decoder; rate and PSNR beside JPEG.
+pub fn summary(bench: &Bench, records: &[BenchRecord]) -> Result<String> {
+    bench.say("a photo beside JPEG");
+    let photo = Photo::decode(include_bytes!("../../assets/chelsea.png"))?;
+    let compare = |preset| Comparison::run(&bench.gpu, &photo, preset, bench.variant);
+    let comparisons = PRESETS.into_iter().map(compare).collect::<Result<Vec<_>>>()?;
+    let heading = "A photo that the codebooks have not seen, in files of the same size (PSNR in dB):";
+    Ok(speeds(records) + "\n" + heading + "\n" + &compare::table(&comparisons))
+}
+
+fn speeds(records: &[BenchRecord]) -> String {
     let number =
         |record: &BenchRecord, key: &str| record.shape.get(key).and_then(Value::as_f64).unwrap_or(0.0);
     let pixels = |record: &BenchRecord| number(record, "height") * number(record, "width");

@@ -142,7 +142,7 @@ const BENCHMARKS: &[Benchmark] = &[
         long: false,
         keys: lowrank_vq::KEYS,
         run: lowrank_vq::lowrank_vq,
-        summary: |_, records| Ok(lowrank_vq::summary(records)),
+        summary: lowrank_vq::summary,
         plot: SHARE_PLOT,
     },
     Benchmark {

@@ -9,7 +9,8 @@ use crate::run::{check_output, write_whole};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use gristmill::Gpu;
-use gristmill::codec::{Codebook, Encoder, EncoderConfig, TrainingConfig, decode, train_codebook};
+use gristmill::codec::{Codebook, Encoder, EncoderConfig, TrainingConfig, decode, train_codebook, write_gvq};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -116,15 +117,25 @@ fn train(args: &TrainArgs) -> Result<()> {
     Ok(())
 }
 
-/// Mean squared error of the decoded bytes, and bits per pixel of the indices.
+/// Mean squared error of the decoded bytes, and bits per pixel of the file.
 fn measure(gpu: &Gpu, photo: &Photo, config: &EncoderConfig, codebook: &Codebook) -> Result<(f64, f64)> {
+    let (file, decoded) = round_trip(gpu, photo, config, codebook)?;
+    let error = 10f64.powf(-photo.psnr(&decoded)? / 10.0);
+    Ok((error, file.len() as f64 * 8.0 / (photo.height * photo.width) as f64))
+}
+
+/// The file of a photo, its codebook named, and what is decoded from it.
+pub fn round_trip(
+    gpu: &Gpu,
+    photo: &Photo,
+    config: &EncoderConfig,
+    codebook: &Codebook,
+) -> Result<(Vec<u8>, Photo)> {
     let encoder = Encoder::new(gpu, config.clone(), codebook)?;
-    let encoded =
-        pollster::block_on(encoder.encode(photo.picture(), |_| std::ops::ControlFlow::Continue(())))?;
+    let encoded = pollster::block_on(encoder.encode(photo.picture(), |_| ControlFlow::Continue(())))?;
     let bytes = pollster::block_on(decode(gpu, &encoded, codebook, config.variant))?;
     let decoded = Photo::from_bytes(photo.height, photo.width, &bytes)?;
-    let error = 10f64.powf(-photo.psnr(&decoded)? / 10.0);
-    Ok((error, encoded.rate(codebook)?.bits_per_pixel))
+    Ok((write_gvq(&encoded, codebook, false)?, decoded))
 }
 
 fn name(path: &Path) -> String {

@@ -1,6 +1,7 @@
 //! `gristmill encode`, `decode` and `codebook`: pictures as low-rank vector-quantised files.
 
 mod codebook;
+pub mod compare;
 mod decode;
 mod encode;
 

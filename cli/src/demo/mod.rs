@@ -1,5 +1,6 @@
 //! `gristmill demo`: the kernels at work on a real photo, measured and checked, in one page to look at.
 
+mod codec;
 mod lla_photo;
 mod regression;
 
@@ -12,6 +13,7 @@ use crate::record::{BenchRecord, columns, write_json};
 use crate::report::Report;
 use anyhow::{Context, Result};
 use clap::Args;
+use codec::Codec;
 use gristmill::measure::Peaks;
 use gristmill::models::frame_search::FrameSearchConfig;
 use gristmill::models::non_local_means::{NonLocalMeans, NonLocalMeansConfig};
@@ -55,23 +57,27 @@ pub fn demo(args: &DemoArgs) -> Result<()> {
     std::fs::create_dir_all(&args.output).with_context(|| format!("--output {}", args.output.display()))?;
     let start = Instant::now();
 
-    println!("1/6 denoising a photo by attention over patches");
+    println!("1/7 denoising a photo by attention over patches");
     let noisy = photo.with_noise(args.sigma / 255.0, 20);
     let denoised = denoise(&gpu, args, &photo, &noisy)?;
     println!("    PSNR {:.2} dB -> {:.2} dB in {:.0} ms", denoised.noisy_psnr, denoised.psnr, denoised.ms);
 
-    println!("2/6 denoising it by local linear attention");
+    println!("2/7 denoising it by local linear attention");
     let lla_photo = LlaPhoto::run(&gpu, args, &photo, &noisy)?;
     println!("    {}", lla_photo.summary());
 
-    println!("3/6 learning a piecewise linear function while reading it");
+    println!("3/7 learning a piecewise linear function while reading it");
     let regression = Regression::run(&gpu, args)?;
     println!("    {}", regression.summary());
 
-    println!("4/6 letting the frames of a pan over it look for each other");
+    println!("4/7 letting the frames of a pan over it look for each other");
     let pan = Pan::fits(&photo).then(|| search_frames(&gpu, args, &photo)).transpose()?;
 
-    println!("5/6 measuring Sparse Query Attention");
+    println!("5/7 encoding it in low-rank code");
+    let codec = Codec::run(&gpu, args, &photo)?;
+    println!("    {}", codec.summary());
+
+    println!("6/7 measuring Sparse Query Attention");
     let bench = Bench::start(gpu.clone(), 3, args.adapter.variant, Settings::default())?;
     let records = sqa::sqa(&bench)?;
     bench.finish();
@@ -80,7 +86,7 @@ pub fn demo(args: &DemoArgs) -> Result<()> {
     sqa::plot_speedups(&records).save(&args.output.join("speedup.png"))?;
     write_json(&args.output.join("sqa.json"), &records)?;
 
-    println!("6/6 checking every kernel against its f64 twin");
+    println!("7/7 checking every kernel against its f64 twin");
     let checks = pollster::block_on(self_check(&gpu, args.adapter.variant, |check| {
         println!("    {} {:<34} {}", if check.passed { "ok  " } else { "FAIL" }, check.name, check.detail);
     }))?;
@@ -88,7 +94,7 @@ pub fn demo(args: &DemoArgs) -> Result<()> {
 
     let failed = checks.iter().filter(|check| !check.passed).count();
     let count = checks.len();
-    let parts = Parts { denoised, lla_photo, regression, pan, peaks: bench.peaks, records, checks };
+    let parts = Parts { denoised, lla_photo, regression, pan, codec, peaks: bench.peaks, records, checks };
     let path = report(args, &gpu, &photo, &parts)?;
     println!("\nreport: {}", path.display());
     println!("({:.0} s in all)", start.elapsed().as_secs_f64());
@@ -103,6 +109,7 @@ struct Parts {
     regression: Regression,
     /// None of a photo that is too small.
     pan: Option<Pan>,
+    codec: Codec,
     peaks: Peaks,
     records: Vec<BenchRecord>,
     checks: Vec<Check>,
@@ -169,7 +176,7 @@ fn search_frames(gpu: &Gpu, args: &DemoArgs, photo: &Photo) -> Result<Pan> {
 }
 
 fn report(args: &DemoArgs, gpu: &Gpu, photo: &Photo, parts: &Parts) -> Result<PathBuf> {
-    let Parts { denoised, lla_photo, regression, pan, peaks, records, checks } = parts;
+    let Parts { denoised, lla_photo, regression, pan, codec, peaks, records, checks } = parts;
     let variant = gpu.variant(args.adapter.variant)?;
     let subtitle = format!("{} · {:?} · kernels: {}", gpu.info().name, gpu.info().backend, variant.kind);
     let mut report = Report::new("Gristmill", subtitle);
@@ -200,6 +207,7 @@ fn report(args: &DemoArgs, gpu: &Gpu, photo: &Photo, parts: &Parts) -> Result<Pa
     if let Some(pan) = pan {
         pan.report(&mut report);
     }
+    codec.report(&mut report);
     let (speedup_header, speedups) = sqa::summary_table(records);
     let (headers, rows) = columns(records);
     report
