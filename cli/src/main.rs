@@ -44,7 +44,7 @@ enum Command {
     Codebook(codec::CodebookArgs),
     /// Let the frames of a pan over a photo look for each other by native sparse attention; writes a report to look at
     Pan(pan::PanArgs),
-    /// Denoise a photo, learn while reading, let frames look for each other, measure Sparse Query Attention and check every kernel; writes a report to look at
+    /// Every family at work on a photo, measured and checked; writes a report to look at
     Demo(demo::DemoArgs),
     /// Check every kernel on this adapter against its f64 twin
     Check(AdapterArgs),

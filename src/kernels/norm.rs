@@ -28,7 +28,8 @@ impl Default for NormConfig {
 /// RMSNorm (arXiv 1910.07467) or LayerNorm (arXiv 1607.06450): y = (x - mean) / sqrt(variance + epsilon) · weight + bias.
 ///
 /// Shapes: x `[.., width]` f32 or f16, weight `[width]` and bias `[width]` f32, y like x in f32. RMSNorm has no mean, and the
-/// mean square for the variance. LayerNorm's variance is taken after subtracting the mean, so a large offset loses nothing. Error bound: 1e-6 of the row's largest |y|.
+/// mean square for the variance. LayerNorm's variance is taken after subtracting the mean, so a large offset loses nothing.
+/// Error bound: 1e-6 of the row's largest |y|.
 /// Errors: `Shape`, `Config`, `Limit`.
 #[derive(Clone, Debug)]
 pub struct Norm {

@@ -26,8 +26,9 @@ pub struct VqNearestConfig {
 /// of equals the lowest.
 ///
 /// Shapes: z `[rows, length]` f32, codebook `[codewords, length]` f32 or f16 with at most 65536 codewords, length 4, 8, 16 or
-/// 32; result `[rows]` u32. Codewords must be finite, with squares below 1e38. Sums are f32: where two codewords are within 1e-6 · length · |z| |c| of
-/// each other in |z - c|², either may be found (golden `lrvq_nearest`: exact). Errors: `Shape`, `Config`, `Limit`.
+/// 32; result `[rows]` u32. Codewords must be finite, with squares below 1e38. Sums are f32: where two
+/// codewords are within 1e-6 · length · |z| |c| of each other in |z - c|², either may be found
+/// (golden `lrvq_nearest`: exact). Errors: `Shape`, `Config`, `Limit`.
 #[derive(Clone, Debug)]
 pub struct VqNearest {
     variant: Variant,

@@ -16,7 +16,8 @@ const BLOCK: usize = 256;
 /// [`Denoise::record`] over the whole picture, the memory on the GPU stays below 100 MiB.
 ///
 /// `basis` is that of the picture, `sigma` the deviation of its noise in the unit of the pixels ([`PatchBasis::noise`] estimates
-/// it). The picture has at least 5 rows and columns and 1 to 4 channels. `progress` is told the share of the work done, 0 to 1, and may stop it. Errors: `Shape`, `Config`, `Cancelled`, those of
+/// it). The picture has at least 5 rows and columns and 1 to 4 channels.
+/// `progress` is told the share of the work done, 0 to 1, and may stop it. Errors: `Shape`, `Config`, `Cancelled`, those of
 /// [`Plan::run`](crate::Plan::run).
 pub async fn denoise(
     gpu: &Gpu,
