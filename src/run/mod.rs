@@ -2,6 +2,7 @@
 
 mod attention;
 mod cluster_merge;
+mod clustvit;
 mod config;
 mod flash_lla;
 mod lowrank_vq;
@@ -12,6 +13,8 @@ mod tensors;
 mod twin;
 #[cfg(feature = "diagnostics")]
 mod twin_cluster;
+#[cfg(feature = "diagnostics")]
+mod twin_clustvit;
 #[cfg(feature = "diagnostics")]
 mod twin_sparse;
 #[cfg(feature = "diagnostics")]
@@ -84,6 +87,7 @@ pub const KERNELS: &[KernelSpec] = &[
     attention::SPEC,
     cluster_merge::MERGE,
     cluster_merge::REGENERATE,
+    clustvit::SPEC,
     flash_lla::SPEC,
     lowrank_vq::SPEC,
     native_sparse::SPEC,
