@@ -212,6 +212,7 @@ impl ClustVit {
                 _ => x.clone(),
             };
             if is_last {
+                merged.iter().for_each(|_| see("merged_out", &x));
                 see("regen_out", &rows);
                 rows = self.operators.norm(schedule, &rows, &self.norm, None)?;
             }
