@@ -94,12 +94,10 @@ fn every_intermediate_matches_the_golden_vectors() {
                 let what = format!("{file} `info.{name}` by {variant}");
                 let mut found = read(tensor);
                 let (shape, wanted) = golden.floats(&format!("info.{name}"));
-                let merged = ["merged_in", "merged_out"].contains(&name.as_str()) || shape[1] * shape[0] == mask.len();
-                let expected = if merged {
-                    without_padding(&wanted, &mask, width)
-                } else {
-                    common::doubles(&wanted)
-                };
+                let merged =
+                    ["merged_in", "merged_out"].contains(&name.as_str()) || shape[1] * shape[0] == mask.len();
+                let expected =
+                    if merged { without_padding(&wanted, &mask, width) } else { common::doubles(&wanted) };
                 if name == "logits" {
                     // Ours have the class token's row as well.
                     let (tokens, choices) = (shape[1], shape[2]);
@@ -131,14 +129,22 @@ fn the_segmenter_head_matches_the_golden_vectors() {
         // The file has a plane for each class.
         let expected: Vec<f64> = wanted
             .chunks_exact(classes * patches)
-            .flat_map(|image| (0..patches * classes).map(move |i| image[i % classes * patches + i / classes] as f64))
+            .flat_map(|image| {
+                (0..patches * classes).map(move |i| image[i % classes * patches + i / classes] as f64)
+            })
             .collect();
         assert_close(&format!("head_out by {variant}"), &read(&masks), &expected, 5e-5);
     }
 }
 
 /// Weights of a small model in the sizes given, with no pattern in them.
-fn random_weights(width: usize, depth: usize, rows: usize, inputs: [usize; 2], clusters: usize) -> NamedTensors {
+fn random_weights(
+    width: usize,
+    depth: usize,
+    rows: usize,
+    inputs: [usize; 2],
+    clusters: usize,
+) -> NamedTensors {
     let mut random = Random::new(31);
     let mut weights = NamedTensors::default();
     let [channels, patch] = inputs;
@@ -340,7 +346,8 @@ fn files_that_do_not_fit_are_refused() {
         ("eps=0", ["`eps`", "0", "between 0 and 1"]),
         ("gate=2", ["`gate`", "2", "none or image or batch"]),
     ] {
-        let error = pollster::block_on(run(gpu(), "clustvit", &golden.bytes, &set(pair))).unwrap_err().to_string();
+        let error =
+            pollster::block_on(run(gpu(), "clustvit", &golden.bytes, &set(pair))).unwrap_err().to_string();
         assert!(words.iter().all(|word| error.contains(word)), "{error}: {words:?}");
         assert!(run_twin("clustvit", &golden.bytes, &set(pair)).is_err(), "the twin took {pair}");
     }

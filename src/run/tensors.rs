@@ -96,7 +96,8 @@ impl Inputs {
         &'a self,
         prefix: &'a str,
     ) -> impl Iterator<Item = (&'a str, &'a HostTensor)> {
-        let named = move |(name, tensor): (&'a String, &'a HostTensor)| Some((name.strip_prefix(prefix)?, tensor));
+        let named =
+            move |(name, tensor): (&'a String, &'a HostTensor)| Some((name.strip_prefix(prefix)?, tensor));
         self.tensors.iter().filter_map(named)
     }
 
