@@ -11,6 +11,7 @@ mod plot;
 mod record;
 mod report;
 mod run;
+mod segment;
 
 use anyhow::Result;
 use clap::error::ErrorKind;
@@ -42,6 +43,8 @@ enum Command {
     Decode(codec::DecodeArgs),
     /// Train the codebook that encoder and decoder share
     Codebook(codec::CodebookArgs),
+    /// Say which pixels of a picture show what, with few tokens; writes classes and clusters as a picture
+    Segment(segment::SegmentArgs),
     /// Let the frames of a pan over a photo look for each other by native sparse attention; writes a report to look at
     Pan(pan::PanArgs),
     /// Every family at work on a photo, measured and checked; writes a report to look at
@@ -113,6 +116,7 @@ fn main() -> ExitCode {
         Command::Encode(args) => codec::encode(&args),
         Command::Decode(args) => codec::decode(&args),
         Command::Codebook(args) => codec::codebook(&args),
+        Command::Segment(args) => segment::segment(&args),
         Command::Pan(args) => pan::pan(&args),
         Command::Demo(args) => demo::demo(&args),
         Command::Check(args) => check(&args),

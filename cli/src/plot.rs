@@ -9,6 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 pub use self::axis::Scale;
+pub use self::canvas::color;
 pub use self::pictures::{FilmStrip, HeatMap, Still};
 
 use self::axis::Axis;
