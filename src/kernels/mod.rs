@@ -14,6 +14,7 @@ pub mod lowrank_vq;
 pub mod native_sparse;
 pub mod norm;
 pub mod rope;
+pub mod tome;
 
 use crate::error::{Error, Result};
 use crate::tensor::{Dtype, Tensor};

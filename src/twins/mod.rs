@@ -20,6 +20,7 @@ pub mod norm;
 pub mod rope;
 pub mod sqa;
 pub(crate) mod symmetric;
+pub mod tome;
 pub mod video_nsa;
 pub mod vqvae_decoder;
 

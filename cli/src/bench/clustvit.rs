@@ -4,9 +4,9 @@ use super::Bench;
 use crate::plot::{LineChart, Scale, Series};
 use crate::record::{BenchRecord, figures, text_table};
 use anyhow::{Result, bail, ensure};
+use gristmill::Cost;
 use gristmill::measure::{ClustVitCase, Measured, clustvit as prepare, clustvit_merging};
 use gristmill::models::clustvit::ClustVitSize;
-use gristmill::Cost;
 use serde_json::{Value, json};
 
 pub const KEYS: &[&str] = &["model", "size", "ip", "clusters", "kept", "dtype"];
