@@ -106,7 +106,8 @@ impl Photo {
     pub fn middle_scaled(&self, side: usize) -> Result<Self> {
         let square = self.middle(self.height.min(self.width));
         let pixels = u32::try_from(square.width)?;
-        let image = Rgb32FImage::from_raw(pixels, pixels, square.pixels).context("a square holds its values")?;
+        let image =
+            Rgb32FImage::from_raw(pixels, pixels, square.pixels).context("a square holds its values")?;
         let side = u32::try_from(side)?;
         // An equal size keeps every value.
         if side == pixels {

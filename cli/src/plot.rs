@@ -13,7 +13,7 @@ pub use self::canvas::color;
 pub use self::pictures::{FilmStrip, HeatMap, Still};
 
 use self::axis::Axis;
-use self::canvas::{Canvas, GRID, INK, MARGIN, SOFT_INK, Side, WIDTH, color, draw, text_width};
+use self::canvas::{Canvas, GRID, INK, MARGIN, SOFT_INK, Side, WIDTH, draw, text_width};
 use crate::record::figures;
 
 /// A named line through points, each with a marker.

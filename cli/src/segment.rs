@@ -87,9 +87,8 @@ pub struct Segmented {
 
 impl Models {
     pub fn new(gpu: &Gpu, weights: &[u8], variant: Option<VariantKind>) -> Result<Self> {
-        let model = |merge| {
-            Segmenter::new(gpu, weights, &SegmenterOptions { merge, variant, ..Default::default() })
-        };
+        let model =
+            |merge| Segmenter::new(gpu, weights, &SegmenterOptions { merge, variant, ..Default::default() });
         Ok(Self { merged: model(true)?, plain: model(false)? })
     }
 
@@ -152,12 +151,8 @@ impl Segmented {
 
     /// The picture; its classes by either model; its clusters.
     pub fn stills(&self) -> Vec<Still> {
-        let still = |caption: &str, pixels| Still {
-            caption: caption.into(),
-            pixels,
-            accent: false,
-            outline: None,
-        };
+        let still =
+            |caption: &str, pixels| Still { caption: caption.into(), pixels, accent: false, outline: None };
         vec![
             still("the picture", self.picture.pixels.clone()),
             still("clusters; kept tokens as they are", self.clusters()),

@@ -2,7 +2,7 @@
 //!
 //! The file is safetensors: tensors `model.*` of [`ClustVit`] and `head.*` of [`SegmenterHead`], and a metadata entry `config`, JSON:
 //! `patch`, `heads`, `ip`, `K`, `eps`, `gate`, `head` (`heads`, `eps`), `image` (the side of its pictures in pixels), `classes`
-//! (names), `normalise` (`mean` and `scale` of bytes).
+//! (names), `normalise` (`mean` and `scale` of bytes). Other keys are notes.
 
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
@@ -18,7 +18,6 @@ const NAME: &str = "segmenter";
 
 /// What the metadata of a file of weights says.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct FileConfig {
     patch: usize,
     heads: usize,
@@ -36,7 +35,6 @@ struct FileConfig {
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct HeadConfig {
     heads: usize,
     eps: f32,
@@ -44,7 +42,6 @@ struct HeadConfig {
 
 /// Of a byte: (byte - mean) / scale.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Normalise {
     mean: f32,
     scale: f32,
@@ -96,9 +93,10 @@ impl Segmenter {
     /// `Config`, `NonFinite`, `Limit`, `OutOfMemory`.
     pub fn new(gpu: &Gpu, weights: &[u8], options: &SegmenterOptions) -> Result<Self> {
         let config = FileConfig::read(weights)?;
-        let gate = Gate::ALL.into_iter().find(|gate| gate.name() == config.gate).ok_or_else(|| {
-            Error::config(NAME, "gate", &config.gate, "none, image or batch")
-        })?;
+        let gate = Gate::ALL
+            .into_iter()
+            .find(|gate| gate.name() == config.gate)
+            .ok_or_else(|| Error::config(NAME, "gate", &config.gate, "none, image or batch"))?;
         let &SegmenterOptions { merge, dtype, variant } = options;
         let model = ClustVitConfig {
             patch: config.patch,
@@ -160,8 +158,7 @@ impl Segmenter {
         }
         let Normalise { mean, scale } = self.config.normalise;
         let channel = |c: usize| pixels.iter().skip(c).step_by(3);
-        let planes: Vec<f32> =
-            (0..3).flat_map(channel).map(|value| (255.0 * value - mean) / scale).collect();
+        let planes: Vec<f32> = (0..3).flat_map(channel).map(|value| (255.0 * value - mean) / scale).collect();
         self.image.write(gpu, &planes)?;
         self.plan.run(no_progress).await?;
         let scores = self.scores.read::<f32>(gpu).await?;
@@ -205,9 +202,7 @@ impl FileConfig {
         }
         match config.upsampling.as_deref() {
             None | Some("bilinear, half-pixel centres") => Ok(config),
-            Some(other) => {
-                Err(Error::config(NAME, "upsampling", other, "bilinear, half-pixel centres"))
-            }
+            Some(other) => Err(Error::config(NAME, "upsampling", other, "bilinear, half-pixel centres")),
         }
     }
 }
