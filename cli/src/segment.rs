@@ -2,13 +2,14 @@
 
 use crate::AdapterArgs;
 use crate::photo::Photo;
-use crate::plot::{FilmStrip, Still, color};
+use crate::plot::{FilmStrip, INK, Still, color};
 use crate::record::figures;
 use crate::run::{check_output, write_whole};
 use anyhow::{Context, Result};
 use clap::Args;
 use gristmill::models::segmenter::{Segmentation, Segmenter, SegmenterOptions};
 use gristmill::{Gpu, VariantKind, measure};
+use plotters::style::RGBColor;
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -115,8 +116,17 @@ impl Models {
 }
 
 fn class_color(class: usize) -> [u8; 3] {
-    let color = color(class - 1);
-    [color.0, color.1, color.2]
+    let RGBColor(r, g, b) = color(class - 1);
+    [r, g, b]
+}
+
+/// None of the colours of five classes.
+fn cluster_color(id: u32) -> RGBColor {
+    match id % 3 {
+        1 => color(5),
+        2 => color(6),
+        _ => INK,
+    }
 }
 
 impl Segmented {
@@ -187,8 +197,8 @@ impl Segmented {
                 let (y, x) = (at / side, at % side);
                 match ids.get(y / patch * self.tokens + x / patch) {
                     Some(&id) if id > 0 => {
-                        let color = color(id as usize + 2);
-                        [color.0, color.1, color.2].map(|c| f32::from(c) / 255.0)
+                        let RGBColor(r, g, b) = cluster_color(id);
+                        [r, g, b].map(|c| f32::from(c) / 255.0)
                     }
                     _ => [pixel[0], pixel[1], pixel[2]],
                 }
