@@ -208,7 +208,8 @@ impl Linear {
         let out_in = self.config.layout == WeightLayout::OutIn;
         if kind.is_cpu() {
             let subgroup = kind == VariantKind::Cpu;
-            let (most_rows, columns, step) = if subgroup { (4, 32, 8) } else { (8, 16, 4) };
+            let (most_rows, most_columns, step) = if subgroup { (4, 32, 8) } else { (8, 16, 4) };
+            let columns = outputs.next_multiple_of(8).min(most_columns);
             // Fewer rows a lane where there are too few to give every lane its share.
             let lane_rows = rows.div_ceil(8).next_power_of_two().min(most_rows);
             let constants = vec![
