@@ -1,7 +1,7 @@
 //! Linear layers: y = activation(x W + b) + residual.
 
 use super::linear_types::{Activation, WeightLayout};
-use super::{Constants, FLOATS, check_activation, expect_dtype, expect_shape, load_type};
+use super::{Constants, FLOATS, check_activation, check_row_count, expect_dtype, expect_shape, load_type};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::schedule::{Cost, Schedule};
@@ -74,11 +74,42 @@ impl Linear {
         bias: Option<&Tensor>,
         residual: Option<&Tensor>,
     ) -> Result<Tensor> {
+        self.record_counted(schedule, x, weight, bias, residual, None)
+    }
+
+    /// The same for as many rows as only the GPU knows: `row_count` `[1]` u32 says how many of x's rows there are. Those past
+    /// them cost next to nothing, and in y hold anything.
+    ///
+    /// Errors: those of [`record`](Self::record).
+    pub fn record_rows(
+        &self,
+        schedule: &mut Schedule,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        residual: Option<&Tensor>,
+        row_count: &Tensor,
+    ) -> Result<Tensor> {
+        self.record_counted(schedule, x, weight, bias, residual, Some(row_count))
+    }
+
+    fn record_counted(
+        &self,
+        schedule: &mut Schedule,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        residual: Option<&Tensor>,
+        row_count: Option<&Tensor>,
+    ) -> Result<Tensor> {
         let (rows, inputs, outputs) = self.check(x, weight, bias, residual)?;
+        check_row_count("linear", row_count)?;
         let out_in = self.config.layout == WeightLayout::OutIn;
         let weight_row = if out_in { inputs } else { outputs };
         let output_f16 = self.config.output_f16;
         let tiling = self.tiling(rows, outputs);
+        // So few rows are all computed: the kernel for them reads every weight in any case.
+        let row_count = row_count.filter(|_| tiling.kernel != "linear/matvec");
         let mut constants = Constants::new()
             .flag("X_F16", x.dtype() == Dtype::F16)
             .flag("WEIGHT_F16", weight.dtype() == Dtype::F16)
@@ -92,6 +123,7 @@ impl Linear {
             .flag("WEIGHT_OUT_IN", out_in)
             .flag("BIAS", bias.is_some())
             .flag("RESIDUAL", residual.is_some())
+            .flag("COUNTED", row_count.is_some())
             .activation(self.config.activation);
         for (name, value) in &tiling.constants {
             constants = constants.set(name, value);
@@ -122,6 +154,9 @@ impl Linear {
         }
         if let Some(residual) = residual {
             recorder = recorder.bind("residual", residual)?;
+        }
+        if let Some(row_count) = row_count {
+            recorder = recorder.bind("row_count", row_count)?.may_end_early();
         }
         recorder.dispatch(row_tiles * column_tiles, cost)?;
         Ok(y)

@@ -2,6 +2,7 @@
 
 pub mod attention;
 pub mod cache;
+pub mod cluster_merge;
 pub mod convert;
 pub mod convolution;
 pub mod finite;
@@ -118,6 +119,13 @@ pub(crate) fn expect_dtype(
     }
     let names: Vec<_> = allowed.iter().map(|d| d.name()).collect();
     Err(Error::shape(operator, name, format!("is {}", tensor.dtype().name()), names.join(" or ")))
+}
+
+/// Checks a number of rows that only the GPU knows: `[1]` u32.
+pub(crate) fn check_row_count(operator: &'static str, row_count: Option<&Tensor>) -> Result<()> {
+    let Some(row_count) = row_count else { return Ok(()) };
+    expect_dtype(operator, "row_count", row_count, &[Dtype::U32])?;
+    expect_shape(operator, "row_count", row_count, &[1])
 }
 
 /// The dtypes that kernels read floats from.

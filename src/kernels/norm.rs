@@ -1,6 +1,6 @@
 //! RMSNorm and LayerNorm over the last dimension.
 
-use super::{Constants, FLOATS, expect_dtype, expect_shape, load_type};
+use super::{Constants, FLOATS, check_row_count, expect_dtype, expect_shape, load_type};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::schedule::{Cost, Schedule};
@@ -69,6 +69,32 @@ impl Norm {
         weight: &Tensor,
         bias: Option<&Tensor>,
     ) -> Result<Tensor> {
+        self.record_counted(schedule, x, weight, bias, None)
+    }
+
+    /// The same for as many rows as only the GPU knows: `row_count` `[1]` u32 says how many of x's rows there are. Those past
+    /// them cost next to nothing, and in y hold anything.
+    ///
+    /// Errors: those of [`record`](Self::record).
+    pub fn record_rows(
+        &self,
+        schedule: &mut Schedule,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        row_count: &Tensor,
+    ) -> Result<Tensor> {
+        self.record_counted(schedule, x, weight, bias, Some(row_count))
+    }
+
+    fn record_counted(
+        &self,
+        schedule: &mut Schedule,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        row_count: Option<&Tensor>,
+    ) -> Result<Tensor> {
         const NAME: &str = "norm";
         let width = x.shape().last().copied().unwrap_or(0);
         if width == 0 || x.elements() == 0 {
@@ -82,13 +108,15 @@ impl Norm {
             expect_dtype(NAME, "bias", bias, &[Dtype::F32])?;
             expect_shape(NAME, "bias", bias, &[width])?;
         }
+        check_row_count(NAME, row_count)?;
         let rows = x.elements() / width;
         let mut constants = Constants::new()
             .flag("X_F16", x.dtype() == Dtype::F16)
             .set("X_TYPE", load_type(x.dtype(), width))
             .flag("ALIGNED", width.is_multiple_of(4))
             .flag("CENTER", self.config.center)
-            .flag("BIAS", bias.is_some());
+            .flag("BIAS", bias.is_some())
+            .flag("COUNTED", row_count.is_some());
         // Barriers are dear on software adapters: there a row belongs to one invocation.
         let (kernel, groups) = if self.variant.kind.is_cpu() {
             ("norm/norm_cpu", rows.div_ceil(8))
@@ -109,6 +137,9 @@ impl Norm {
             .bind("y", &y)?;
         if let Some(bias) = bias {
             recorder = recorder.bind("bias", bias)?;
+        }
+        if let Some(row_count) = row_count {
+            recorder = recorder.bind("row_count", row_count)?.may_end_early();
         }
         recorder.dispatch(groups, cost)?;
         Ok(y)

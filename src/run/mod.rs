@@ -1,6 +1,7 @@
 //! Any kernel on any data: safetensors in, safetensors out. The command line, the browser and the tests share this.
 
 mod attention;
+mod cluster_merge;
 mod config;
 mod flash_lla;
 mod lowrank_vq;
@@ -9,6 +10,8 @@ mod sqa_layer;
 mod tensors;
 #[cfg(feature = "diagnostics")]
 mod twin;
+#[cfg(feature = "diagnostics")]
+mod twin_cluster;
 #[cfg(feature = "diagnostics")]
 mod twin_sparse;
 #[cfg(feature = "diagnostics")]
@@ -79,6 +82,8 @@ const fn optional(name: &'static str, shape: &'static str) -> TensorSpec {
 /// Every kernel that `run` knows.
 pub const KERNELS: &[KernelSpec] = &[
     attention::SPEC,
+    cluster_merge::MERGE,
+    cluster_merge::REGENERATE,
     flash_lla::SPEC,
     lowrank_vq::SPEC,
     native_sparse::SPEC,

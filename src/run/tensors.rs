@@ -7,6 +7,7 @@ use crate::tensor::{Dtype, Tensor};
 use half::f16;
 use safetensors::{Dtype as FileDtype, SafeTensors, tensor::TensorView};
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 /// Elements on the host.
 #[derive(Clone, Debug, PartialEq)]
@@ -119,7 +120,31 @@ impl Inputs {
     /// A float tensor on the GPU as f32 or f16, rounded to nearest. Errors: `Shape` for a value past the dtype's range, and those
     /// of [`floats`](Self::floats) and [`Tensor::upload`].
     pub fn upload(&self, gpu: &Gpu, name: &str, dtype: Dtype) -> Result<Tensor> {
-        let (data, shape) = (self.floats(name)?, &self.tensor(name)?.shape);
+        self.upload_floats(gpu, name, &self.tensor(name)?.shape, self.floats(name)?, dtype)
+    }
+
+    /// Some columns of a matrix, likewise. Errors: those of [`upload`](Self::upload), `Shape` for another number of dimensions.
+    pub(super) fn upload_columns(
+        &self,
+        gpu: &Gpu,
+        name: &str,
+        columns: Range<usize>,
+        dtype: Dtype,
+    ) -> Result<Tensor> {
+        let [rows, width] = self.dims(name, "two dimensions")?;
+        let part = |row: &[f64]| row[columns.clone()].to_vec();
+        let data: Vec<f64> = self.floats(name)?.chunks_exact(width).flat_map(part).collect();
+        self.upload_floats(gpu, name, &[rows, columns.len()], &data, dtype)
+    }
+
+    fn upload_floats(
+        &self,
+        gpu: &Gpu,
+        name: &str,
+        shape: &[usize],
+        data: &[f64],
+        dtype: Dtype,
+    ) -> Result<Tensor> {
         let past_range = |value: &f64, most: f64| value.abs() > most;
         let most = if dtype == Dtype::F16 { f16::MAX.to_f64() } else { f32::MAX as f64 };
         if let Some(index) = data.iter().position(|value| past_range(value, most)) {
@@ -224,6 +249,13 @@ impl Outputs {
             Dtype::U32 => self.unsigned(name, tensor.shape(), &tensor.read::<u32>(gpu).await?),
             _ => self.float(name, tensor.shape(), &tensor.read::<f32>(gpu).await?),
         }
+        Ok(())
+    }
+
+    /// Reads a tensor of indices back from the GPU and adds it as I32.
+    pub(super) async fn read_signed(&mut self, gpu: &Gpu, name: &str, tensor: &Tensor) -> Result<()> {
+        let data: Vec<i32> = tensor.read::<u32>(gpu).await?.iter().map(|&value| value as i32).collect();
+        self.signed(name, tensor.shape(), &data);
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 //! panics on a slice of the wrong length.
 
 pub mod attention;
+pub mod cluster_merge;
 pub mod convolution;
 pub mod denoise;
 pub mod flash_lla;

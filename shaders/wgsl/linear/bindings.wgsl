@@ -2,7 +2,7 @@
 //
 // Flags: X_F16, WEIGHT_F16, Y_F16 (packed halves, outputs % 2 == 0), X_ALIGNED (inputs % 4 == 0), WEIGHT_ALIGNED (the
 // weight's row length % 4 == 0), Y_ALIGNED (outputs % 4 == 0), WEIGHT_OUT_IN (the weight is [outputs, inputs]), BIAS,
-// RESIDUAL, ACTIVATION. Y_TYPE: u32 with Y_F16, else vec4f with Y_ALIGNED, else f32.
+// RESIDUAL, ACTIVATION, COUNTED (the GPU knows how many rows there are; tiles past them end at once). Y_TYPE: u32 with Y_F16, else vec4f with Y_ALIGNED, else f32.
 #import shared/grid
 
 struct LinearParams {
@@ -23,6 +23,9 @@ struct LinearParams {
 @group(0) @binding(5) var<storage, read> residual: array<f32>;           // [rows, outputs], added after the activation
 #endif
 @group(0) @binding(6) var<storage, read_write> y: array<{Y_TYPE}>;       // [rows, outputs]
+#if COUNTED
+@group(0) @binding(7) var<storage, read> row_count: array<u32>;          // [1]
+#endif
 
 #import shared/load tensor=x f16={X_F16} aligned={X_ALIGNED}
 #import shared/load tensor=weight f16={WEIGHT_F16} aligned={WEIGHT_ALIGNED}
@@ -62,3 +65,12 @@ fn weight_at(input: u32, output: u32) -> vec4f {
     return load_weight(input * params.outputs + output, params.outputs - output);
 }
 #endif
+
+// Whether a tile that starts at this row has nothing to do. Uniform over the workgroup where `first_row` is.
+fn is_past_rows(first_row: u32) -> bool {
+#if COUNTED
+    return first_row >= row_count[0];
+#else
+    return false;
+#endif
+}

@@ -28,6 +28,9 @@ fn main(
     }
     let first_row = group / params.column_tiles * {TILE}u;
     let first_column = group % params.column_tiles * {TILE}u;
+    if (is_past_rows(first_row)) {
+        return;
+    }
 
     // The block this invocation brings: four rows (or outputs) by four inputs.
     let input = local % CHUNK_QUADS * 4u;

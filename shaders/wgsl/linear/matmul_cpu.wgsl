@@ -51,8 +51,12 @@ fn main(
     if (group >= grid.end) {
         return;
     }
+    let tile_row = group / params.column_tiles * {ROWS*8}u;
+    if (is_past_rows(tile_row)) {
+        return;
+    }
     // This invocation owns ROWS rows, 8 apart, of COLUMNS columns.
-    let first_row = group / params.column_tiles * {ROWS*8}u + local;
+    let first_row = tile_row + local;
     let first_column = group % params.column_tiles * {COLUMNS}u;
 #for r in 0..ROWS
     let x_start{r} = x_row(first_row + {r*8}u);

@@ -1,6 +1,6 @@
 // What both norms read. CENTER = 0: RMSNorm, y = x / sqrt(mean(x^2) + eps) * weight.
 // CENTER = 1: LayerNorm, y = (x - mean) / sqrt(variance + eps) * weight + bias (bias with BIAS, in either).
-// ALIGNED: width is a multiple of 4.
+// ALIGNED: width is a multiple of 4. COUNTED: the GPU knows how many rows there are.
 #import shared/grid
 #import shared/load tensor=x f16={X_F16} aligned={ALIGNED}
 #import shared/load tensor=weight f16=0 aligned={ALIGNED}
@@ -29,6 +29,17 @@ struct NormParams {
 #endif
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;
 #endif
+#if COUNTED
+@group(0) @binding(6) var<storage, read> row_count: array<u32>;        // [1]
+#endif
+
+fn is_past_rows(row: u32) -> bool {
+#if COUNTED
+    return row >= row_count[0];
+#else
+    return false;
+#endif
+}
 
 fn columns_left(column: u32) -> u32 {
     return min(4u, params.width - column);

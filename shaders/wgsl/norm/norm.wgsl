@@ -21,7 +21,7 @@ fn main(
 #endif
 ) {
     let row = grid_index(workgroup_id, num_workgroups);
-    if (row >= grid.end) { return; }
+    if (row >= grid.end || is_past_rows(row)) { return; }
 
     var mean = 0.0;
 #if CENTER

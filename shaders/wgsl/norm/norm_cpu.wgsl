@@ -10,7 +10,7 @@ fn main(
 ) {
     let group = grid_index(workgroup_id, num_workgroups);
     let row = group * 8u + local;
-    if (group >= grid.end || row >= params.rows) { return; }
+    if (group >= grid.end || row >= params.rows || is_past_rows(row)) { return; }
 
     var mean = 0.0;
 #if CENTER
