@@ -7,6 +7,8 @@ mod common;
 mod lowrank_vq;
 #[path = "bad_input/native_sparse.rs"]
 mod native_sparse;
+#[path = "bad_input/pure_pass.rs"]
+mod pure_pass;
 
 use common::{gpu, upload, variants};
 use gristmill::kernels::attention::{Attention, AttentionConfig, AttentionInputs, PackedSequences};

@@ -2,6 +2,7 @@
 
 pub mod attention;
 pub mod cache;
+pub mod category_sort;
 pub mod cluster_merge;
 pub mod convert;
 pub mod convolution;
@@ -13,6 +14,7 @@ pub mod linear_types;
 pub mod lowrank_vq;
 pub mod native_sparse;
 pub mod norm;
+pub mod pure_pass;
 pub mod rope;
 
 use crate::error::{Error, Result};

@@ -6,12 +6,15 @@ mod config;
 mod flash_lla;
 mod lowrank_vq;
 mod native_sparse;
+mod pure_pass_mask;
 mod sqa_layer;
 mod tensors;
 #[cfg(feature = "diagnostics")]
 mod twin;
 #[cfg(feature = "diagnostics")]
 mod twin_cluster;
+#[cfg(feature = "diagnostics")]
+mod twin_pure_pass;
 #[cfg(feature = "diagnostics")]
 mod twin_sparse;
 #[cfg(feature = "diagnostics")]
@@ -87,6 +90,7 @@ pub const KERNELS: &[KernelSpec] = &[
     flash_lla::SPEC,
     lowrank_vq::SPEC,
     native_sparse::SPEC,
+    pure_pass_mask::SPEC,
     sqa_layer::SPEC,
     video_nsa::SPEC,
     vq_nearest::SPEC,

@@ -16,6 +16,7 @@ pub mod lowrank_vq;
 pub mod native_sparse;
 pub mod non_local_means;
 pub mod norm;
+pub mod pure_pass;
 pub mod rope;
 pub mod sqa;
 pub(crate) mod symmetric;
