@@ -3,10 +3,12 @@
 //! Times are the host's clock around whole submits, long enough that its grain and the submit's overhead don't matter. On
 //! a software adapter they are ratios within one run, not absolutes.
 
+mod clustvit;
 mod convolution;
 mod lowrank_vq;
 mod native_sparse;
 
+pub use clustvit::{ClustVitCase, clustvit, clustvit_merging};
 pub use convolution::{ConvolutionCase, convolution, vqvae_decoder};
 pub use lowrank_vq::lowrank_vq;
 pub use native_sparse::{BranchTimes, native_sparse};

@@ -1,6 +1,7 @@
 //! Every kernel on this adapter against its f64 twin, on random data: for a first look at an unknown GPU or browser.
 
 mod attention;
+mod clustvit;
 mod convolution;
 mod lowrank_vq;
 mod native_sparse;
@@ -59,6 +60,7 @@ pub async fn self_check(
     checker.denoise().await?;
     checker.lowrank_vq().await?;
     checker.vq_nearest().await?;
+    checker.cluster_merge().await?;
     Ok(checker.checks)
 }
 

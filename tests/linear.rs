@@ -232,3 +232,49 @@ fn shapes_that_do_not_fit_are_refused_by_name() {
         assert!(words.iter().all(|word| error.contains(word)), "{error}");
     }
 }
+
+/// Rows that the GPU counts: those that are there equal the plain layer's to the bit, whatever stands in the others.
+#[test]
+fn counted_rows_equal_those_of_the_whole_layer() {
+    let (rows, inputs, outputs) = (203, 37, 90);
+    let mut random = Random::new(77);
+    let mut values = random.normal(rows * inputs, 1.0);
+    let weight = upload("weight", &[outputs, inputs], &random.normal(outputs * inputs, 0.2));
+    let bias = upload("bias", &[outputs], &random.normal(outputs, 1.0));
+    let residual = upload("residual", &[rows, outputs], &random.normal(rows * outputs, 1.0));
+    for kind in variants() {
+        let config = LinearConfig {
+            layout: WeightLayout::OutIn,
+            activation: Activation::Gelu,
+            variant: Some(kind),
+            ..Default::default()
+        };
+        let layer = Linear::new(gpu(), config).unwrap();
+        for count in [0, 1, 5, 64, 65, 150, 203, 1000] {
+            let there = count.min(rows);
+            values[there * inputs..].fill(f32::NAN);
+            let x = upload("x", &[rows, inputs], &values);
+            let row_count = upload("row_count", &[1], &[count as u32]);
+            let mut schedule = Schedule::new(gpu());
+            let counted = layer
+                .record_rows(&mut schedule, &x, &weight, Some(&bias), Some(&residual), &row_count)
+                .unwrap();
+            let whole = layer.record(&mut schedule, &x, &weight, Some(&bias), Some(&residual)).unwrap();
+            let plan = schedule.compile().unwrap();
+            plan.poison();
+            pollster::block_on(plan.run(no_progress)).unwrap();
+            let (counted, whole) = (read(&counted), read(&whole));
+            assert_eq!(counted[..there * outputs], whole[..there * outputs], "{count} rows by {kind}");
+            // No tile starts here any more.
+            let past = (there.next_multiple_of(64) + 64) * outputs;
+            assert!(counted.iter().skip(past).all(|value| value.is_nan()), "{count} rows by {kind}");
+            values = random.normal(rows * inputs, 1.0);
+        }
+        let wrong = upload("row_count", &[2], &[1u32, 2]);
+        let x = upload("x", &[rows, inputs], &values);
+        let mut schedule = Schedule::new(gpu());
+        let error =
+            layer.record_rows(&mut schedule, &x, &weight, None, None, &wrong).unwrap_err().to_string();
+        assert!(error.contains("`row_count`") && error.contains("[2]"), "{error}");
+    }
+}

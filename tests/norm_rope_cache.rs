@@ -296,3 +296,25 @@ fn a_norm_refuses_an_epsilon_that_is_not_positive() {
         assert!(error.contains("`epsilon`") && error.contains("a positive number"), "{error}");
     }
 }
+
+#[test]
+fn norms_of_counted_rows_equal_those_of_all() {
+    let (rows, width) = (70, 45);
+    let mut random = Random::new(78);
+    let x = upload("x", &[rows, width], &random.normal(rows * width, 1.0));
+    let (weight, bias) = (random.normal(width, 1.0), random.normal(width, 1.0));
+    let (weight, bias) = (upload("weight", &[width], &weight), upload("bias", &[width], &bias));
+    for kind in variants() {
+        let config = NormConfig { center: true, epsilon: 1e-5, variant: Some(kind) };
+        let all = normalise(config.clone(), &x, &weight, Some(&bias));
+        let norm = Norm::new(gpu(), config).unwrap();
+        for count in [0, 1, 9, 70, 99] {
+            let row_count = upload("row_count", &[1], &[count as u32]);
+            let counted =
+                read(&run(|schedule| norm.record_rows(schedule, &x, &weight, Some(&bias), &row_count)));
+            let there = count.min(rows) * width;
+            assert_eq!(counted[..there], all[..there], "{count} rows by {kind}");
+            assert!(counted[there..].iter().all(|value| value.is_nan()), "{count} rows by {kind}");
+        }
+    }
+}

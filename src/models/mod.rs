@@ -1,6 +1,7 @@
 //! Compositions of operators: a layer, an image filter, an experiment.
 
 pub mod branch_gates;
+pub mod clustvit;
 pub mod denoise;
 pub mod frame_search;
 pub mod native_sparse_cost;

@@ -101,6 +101,12 @@ impl Config {
         self.get(key, &words.join(" or "), read)
     }
 
+    /// Integers, at least 0.
+    pub fn list(&self, key: &str) -> Result<Option<Vec<usize>>> {
+        let whole = |value: &Value| value.as_u64().map(|n| n as usize);
+        self.get(key, "a list of integers, at least 0", |value| value.as_array()?.iter().map(whole).collect())
+    }
+
     /// A finite number.
     pub fn number(&self, key: &str) -> Result<Option<f64>> {
         self.get(key, "a finite number", |value| value.as_f64().filter(|number| number.is_finite()))

@@ -2,6 +2,7 @@
 
 mod attention;
 mod cluster_merge;
+mod clustvit;
 mod config;
 mod flash_lla;
 mod lowrank_vq;
@@ -13,6 +14,8 @@ mod tensors;
 mod twin;
 #[cfg(feature = "diagnostics")]
 mod twin_cluster;
+#[cfg(feature = "diagnostics")]
+mod twin_clustvit;
 #[cfg(feature = "diagnostics")]
 mod twin_pure_pass;
 #[cfg(feature = "diagnostics")]
@@ -87,6 +90,7 @@ pub const KERNELS: &[KernelSpec] = &[
     attention::SPEC,
     cluster_merge::MERGE,
     cluster_merge::REGENERATE,
+    clustvit::SPEC,
     flash_lla::SPEC,
     lowrank_vq::SPEC,
     native_sparse::SPEC,

@@ -46,6 +46,13 @@ impl Inputs {
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
         let mut inputs = Self { kernel: spec.name, tensors: BTreeMap::new() };
         for input in spec.inputs {
+            // `model.*` stands for every tensor whose name starts so.
+            if let Some(prefix) = input.name.strip_suffix('*') {
+                for (name, view) in file.tensors().iter().filter(|(name, _)| name.starts_with(prefix)) {
+                    inputs.tensors.insert(name.clone(), read(name, view)?);
+                }
+                continue;
+            }
             match file.tensor(input.name) {
                 Ok(view) => {
                     inputs.tensors.insert(input.name.into(), read(input.name, &view)?);
@@ -82,6 +89,16 @@ impl Inputs {
         let shape = &self.tensor(name)?.shape;
         let wrong = |_| Error::shape(self.kernel, name, format!("has shape {shape:?}"), meaning);
         shape.as_slice().try_into().map_err(wrong)
+    }
+
+    /// The tensors whose names start with this prefix, which is taken off.
+    pub(super) fn with_prefix<'a>(
+        &'a self,
+        prefix: &'a str,
+    ) -> impl Iterator<Item = (&'a str, &'a HostTensor)> {
+        let named =
+            move |(name, tensor): (&'a String, &'a HostTensor)| Some((name.strip_prefix(prefix)?, tensor));
+        self.tensors.iter().filter_map(named)
     }
 
     /// The elements of a float tensor. Errors: `Shape` where they are integers, `Input` where it is missing.

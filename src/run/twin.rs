@@ -1,8 +1,8 @@
 //! The same kernels by name, run by their f64 twins.
 
 use super::{
-    Config, Inputs, Outputs, RunOptions, find, flash_lla, read, sqa_layer, twin_cluster, twin_pure_pass,
-    twin_sparse, twin_vq,
+    Config, Inputs, Outputs, RunOptions, find, flash_lla, read, sqa_layer, twin_cluster, twin_clustvit,
+    twin_pure_pass, twin_sparse, twin_vq,
 };
 use crate::error::{Error, Result};
 use crate::kernels::flash_lla::{FlashLlaConfig, MOST_DIM};
@@ -22,6 +22,7 @@ pub fn run_twin(kernel: &str, input: &[u8], options: &RunOptions) -> Result<Vec<
         "attention" => attention(&inputs, &config),
         "cluster_merge" => twin_cluster::merge(&inputs, &config),
         "cluster_regenerate" => twin_cluster::regenerate(&inputs, &config),
+        "clustvit" => twin_clustvit::clustvit(&inputs, &config),
         "flash_lla" => flash_lla(&inputs, &config),
         "lowrank_vq" => twin_vq::lowrank_vq(&inputs, &config),
         "native_sparse" => twin_sparse::native_sparse(&inputs, &config),

@@ -46,7 +46,8 @@ pub struct TwoLayers<'a> {
 }
 
 impl TwoLayers<'_> {
-    fn apply(&self, x: &[f64], activation: Activation) -> Vec<f64> {
+    /// Both layers of every row of x.
+    pub fn apply(&self, x: &[f64], activation: Activation) -> Vec<f64> {
         let (hidden, outputs) = (self.b1.len(), self.b2.len());
         let inputs = self.w1.len() / hidden;
         let layer = WeightLayout::OutIn;

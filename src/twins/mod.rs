@@ -8,6 +8,7 @@
 
 pub mod attention;
 pub mod cluster_merge;
+pub mod clustvit;
 pub mod convolution;
 pub mod denoise;
 pub mod flash_lla;

@@ -1,5 +1,6 @@
 //! `gristmill bench`: kernels against a baseline and the adapter's own peaks, all in one run.
 
+mod clustvit;
 mod convolution;
 pub mod flash_lla;
 pub mod flash_lla_decode;
@@ -22,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub struct BenchArgs {
-    /// attention, convolution, decode, flash_lla, flash_lla_decode, linear, lowrank_vq, nsa, nsa_decode, nsa_long or sqa; without it all but nsa_long,
+    /// attention, clustvit, convolution, decode, flash_lla, flash_lla_decode, linear, lowrank_vq, nsa, nsa_decode, nsa_long or sqa; without it all but nsa_long,
     /// which takes minutes
     kernel: Option<String>,
     /// Change a key of every shape, such as tokens=4096, head_dim=128, dtype=f16, causal=true
@@ -34,7 +35,7 @@ pub struct BenchArgs {
     /// Write the records as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write a plot: time against query heads (sqa), speedup (nsa), time against keys (nsa_decode), times dense attention (flash_lla),
+    /// Write a plot: time against query heads (sqa), speedup (nsa, clustvit), time against keys (nsa_decode), times dense attention (flash_lla),
     /// shares of the adapter's peak (others)
     #[arg(long, value_name = "FILE.png")]
     plot: Option<PathBuf>,
@@ -79,6 +80,15 @@ const BENCHMARKS: &[Benchmark] = &[
         run: kernels::attention,
         summary: NO_SUMMARY,
         plot: SHARE_PLOT,
+    },
+    Benchmark {
+        name: "clustvit",
+        alias: None,
+        long: false,
+        keys: clustvit::KEYS,
+        run: clustvit::clustvit,
+        summary: |_, records| Ok(clustvit::summary(records)),
+        plot: |records, path| clustvit::plot(records).save(path),
     },
     Benchmark {
         name: "convolution",
@@ -380,6 +390,11 @@ impl Settings {
             Some("false" | "0") => Ok(false),
             Some(text) => bail!("--set {key}: `{text}`; expected true or false"),
         }
+    }
+
+    /// A word, or the default.
+    pub fn text(&self, key: &str, default: &str) -> String {
+        self.0.get(key).map_or(default, String::as_str).to_string()
     }
 
     /// f32 or f16.

@@ -66,6 +66,9 @@ impl<'a> AttentionInputs<'a> {
         if let Some(sequences) = self.sequences.map(|s| &s.bounds).or(self.lengths) {
             recorder = recorder.bind("sequences", sequences)?;
         }
+        if self.sequences.is_some_and(|sequences| sequences.host.is_none()) {
+            recorder = recorder.may_end_early();
+        }
         if let Some(positions) = self.positions {
             recorder = recorder.bind("positions", positions)?;
         }

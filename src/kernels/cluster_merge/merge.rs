@@ -148,16 +148,8 @@ impl ClusterMerge {
         x: &Tensor,
         weights: ClusterWeights<'_>,
     ) -> Result<ClusterMergeOutput> {
-        let [batch, tokens, width] = check_tokens(x)?;
-        let choices = self.config.clusters + 1;
-        let [hidden, _] = dims(NAME, "w1", weights.w1, "[hidden, width]")?;
-        expect_shape(NAME, "w1", weights.w1, &[hidden, width])?;
-        expect_shape(NAME, "b1", weights.b1, &[hidden])?;
-        expect_shape(NAME, "w2", weights.w2, &[choices, hidden])?;
-        expect_shape(NAME, "b2", weights.b2, &[choices])?;
-
-        let hidden = self.hidden.record(schedule, x, weights.w1, Some(weights.b1), None)?;
-        let logits = self.logits.record(schedule, &hidden, weights.w2, Some(weights.b2), None)?;
+        let logits = self.record_logits(schedule, x, weights)?;
+        let [batch, tokens, _] = check_tokens(x)?;
         let ids = schedule.tensor("cluster ids", &[batch, tokens], Dtype::U32)?;
         let constants = Constants::new().set("WORKGROUP", ELEMENTWISE);
         schedule
@@ -166,7 +158,7 @@ impl ClusterMerge {
                 batch: batch as u32,
                 tokens: tokens as u32,
                 rows: tokens as u32 + 1,
-                choices: choices as u32,
+                choices: self.config.clusters as u32 + 1,
             })
             .bind("logits", &logits)?
             .bind("ids", &ids)?
@@ -176,6 +168,24 @@ impl ClusterMerge {
             )?;
         let output = self.record_ids(schedule, x, &ids)?;
         Ok(ClusterMergeOutput { logits: Some(logits), ..output })
+    }
+
+    /// Records the logits alone, `[batch, 1 + tokens, K + 1]` f32. Errors: those of [`record`](Self::record).
+    pub fn record_logits(
+        &self,
+        schedule: &mut Schedule,
+        x: &Tensor,
+        weights: ClusterWeights<'_>,
+    ) -> Result<Tensor> {
+        let [_, _, width] = check_tokens(x)?;
+        let choices = self.config.clusters + 1;
+        let [hidden, _] = dims(NAME, "w1", weights.w1, "[hidden, width]")?;
+        expect_shape(NAME, "w1", weights.w1, &[hidden, width])?;
+        expect_shape(NAME, "b1", weights.b1, &[hidden])?;
+        expect_shape(NAME, "w2", weights.w2, &[choices, hidden])?;
+        expect_shape(NAME, "b2", weights.b2, &[choices])?;
+        let hidden = self.hidden.record(schedule, x, weights.w1, Some(weights.b1), None)?;
+        self.logits.record(schedule, &hidden, weights.w2, Some(weights.b2), None)
     }
 
     /// Records the merge by ids that are there already, `[batch, tokens]` u32; one past K counts as 0.
