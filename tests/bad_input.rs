@@ -1,5 +1,7 @@
 //! Bad input ends in an error of one line that names the tensor or key, what was found and what was expected.
 
+#[path = "bad_input/atd.rs"]
+mod atd;
 #[path = "bad_input/cluster_merge.rs"]
 mod cluster_merge;
 mod common;

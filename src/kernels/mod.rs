@@ -8,6 +8,7 @@ pub mod convert;
 pub mod convolution;
 pub mod finite;
 pub mod flash_lla;
+pub mod grouped_attention;
 pub mod image;
 pub mod linear;
 pub mod linear_types;
@@ -16,6 +17,7 @@ pub mod native_sparse;
 pub mod norm;
 pub mod pure_pass;
 pub mod rope;
+pub mod token_dictionary;
 
 use crate::error::{Error, Result};
 use crate::tensor::{Dtype, Tensor};

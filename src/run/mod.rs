@@ -1,5 +1,6 @@
 //! Any kernel on any data: safetensors in, safetensors out. The command line, the browser and the tests share this.
 
+mod atd;
 mod attention;
 mod cluster_merge;
 mod clustvit;
@@ -12,6 +13,8 @@ mod sqa_layer;
 mod tensors;
 #[cfg(feature = "diagnostics")]
 mod twin;
+#[cfg(feature = "diagnostics")]
+mod twin_atd;
 #[cfg(feature = "diagnostics")]
 mod twin_cluster;
 #[cfg(feature = "diagnostics")]
@@ -87,6 +90,7 @@ const fn optional(name: &'static str, shape: &'static str) -> TensorSpec {
 
 /// Every kernel that `run` knows.
 pub const KERNELS: &[KernelSpec] = &[
+    atd::SPEC,
     attention::SPEC,
     cluster_merge::MERGE,
     cluster_merge::REGENERATE,

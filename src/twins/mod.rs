@@ -6,6 +6,7 @@
 //! documentation of each function. A twin trusts its caller (the host has checked shapes and values) and
 //! panics on a slice of the wrong length.
 
+pub mod atd;
 pub mod attention;
 pub mod cluster_merge;
 pub mod clustvit;

@@ -1,13 +1,13 @@
 // Attention within groups of pixels. Online softmax (FlashAttention-2, arXiv 2307.08691, algorithm 1).
 //
-// Tile: 128 invocations x ROWS queries of one group and head, which share KEY_TILE keys and values in workgroup memory, 4 keys a step.
+// Tile: 128 invocations x ROWS queries of one group and head, which share KEY_TILE keys and values in workgroup memory, KEYS keys a step.
 // A window of 16 x 16 with heads of 12 has 128 keys (12 KiB) and its head's table of biases (3.8 KiB) in 16 KiB.
 // Every invocation reads the same key at a time, a broadcast; ROWS 2 halves those reads per multiply-add.
 // Workgroups: groups * heads * row_tiles.
 #import grouped_attention/groups
 
 const QUADS = {(HEAD_DIM+3)/4}u;
-const KEY_TILE = {KEY_TILE}u;     // a multiple of 4
+const KEY_TILE = {KEY_TILE}u;     // a multiple of KEYS
 
 var<workgroup> key_tile: array<vec4f, KEY_TILE * QUADS>;
 var<workgroup> value_tile: array<vec4f, KEY_TILE * QUADS>;
@@ -66,9 +66,9 @@ fn main(
         }
         workgroupBarrier();
 
-        for (var start = 0u; start < min(KEY_TILE, keys - tile); start += 4u) {
+        for (var start = 0u; start < min(KEY_TILE, keys - tile); start += {KEYS}u) {
             // 2. Scores.
-#for j in 0..4
+#for j in 0..KEYS
 #for r in 0..ROWS
             var score{r}_{j} = 0.0;
 #endfor
@@ -93,8 +93,8 @@ fn main(
 #endfor
 #endif
 #endfor
-            if (tile + start + 4u > keys) {
-#for j in 1..4
+            if (tile + start + {KEYS}u > keys) {
+#for j in 1..KEYS
 #for r in 0..ROWS
                 score{r}_{j} = select(MASKED, score{r}_{j}, tile + start + {j}u < keys);
 #endfor
@@ -107,7 +107,7 @@ fn main(
 #for r in 0..ROWS
             out{r}_{c} *= rescale{r};
 #endfor
-#for j in 0..4
+#for j in 0..KEYS
             let value{c}_{j} = value_tile[(start + {j}u) * QUADS + {c}u];
 #for r in 0..ROWS
             out{r}_{c} = fma(vec4f(weight{r}_{j}), value{c}_{j}, out{r}_{c});

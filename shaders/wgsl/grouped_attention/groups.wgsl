@@ -89,8 +89,8 @@ fn query_count(group: u32) -> u32 {
 
 fn pixel_at(group: u32, place: u32) -> u32 {
     let entry = group * params.group + place;
-    let active = active_count[0];
-    return order[select(2u * active - 1u - entry, entry, entry < active)];
+    let listed = active_count[0];
+    return order[select(2u * listed - 1u - entry, entry, entry < listed)];
 }
 
 fn out_row(group: u32, place: u32) -> u32 {
