@@ -7,6 +7,8 @@ mod common;
 mod golden_layer;
 #[path = "atd/network.rs"]
 mod network;
+#[path = "atd/tiles.rs"]
+mod tiles;
 
 use common::gpu;
 use gristmill::{Schedule, Tensor, no_progress};

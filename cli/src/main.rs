@@ -11,6 +11,7 @@ mod plot;
 mod record;
 mod report;
 mod run;
+mod upscale;
 
 use anyhow::Result;
 use clap::error::ErrorKind;
@@ -42,6 +43,8 @@ enum Command {
     Decode(codec::DecodeArgs),
     /// Train the codebook that encoder and decoder share
     Codebook(codec::CodebookArgs),
+    /// Enlarge a picture of any size by a super-resolution network
+    Upscale(upscale::UpscaleArgs),
     /// Let the frames of a pan over a photo look for each other by native sparse attention; writes a report to look at
     Pan(pan::PanArgs),
     /// Every family at work on a photo, measured and checked; writes a report to look at
@@ -113,6 +116,7 @@ fn main() -> ExitCode {
         Command::Encode(args) => codec::encode(&args),
         Command::Decode(args) => codec::decode(&args),
         Command::Codebook(args) => codec::codebook(&args),
+        Command::Upscale(args) => upscale::upscale(&args),
         Command::Pan(args) => pan::pan(&args),
         Command::Demo(args) => demo::demo(&args),
         Command::Check(args) => check(&args),

@@ -140,3 +140,15 @@ async fn on_gpu(gpu: &Gpu, inputs: &Inputs, config: &Config, options: &RunOption
     }
     Ok(Done { outputs, variant: model.explain().kind.name(), milliseconds })
 }
+
+/// A network's configuration and weights from a safetensors file: tensors named `model.*`, and the metadata entry `config`, as `run atd`
+/// takes them. Errors: `Input` for a broken file or key, `Config`, `NonFinite`.
+pub fn atd_file(bytes: &[u8]) -> Result<(AtdConfig, NamedTensors)> {
+    let weights = NamedTensors::from_safetensors(bytes, "model.")?;
+    let broken = |error: safetensors::SafeTensorError| Error::Input(format!("the weights' header: {error}"));
+    let (_, header) = safetensors::SafeTensors::read_metadata(bytes).map_err(broken)?;
+    let text = header.metadata().as_ref().and_then(|metadata| metadata.get("config").cloned());
+    let values = serde_json::from_str(text.as_deref().unwrap_or("{}"))
+        .map_err(|error| Error::Input(format!("the weights' configuration is not a JSON object: {error}")))?;
+    Ok((model_config(&Config::new(NAME, SPEC.keys, values)?)?, weights))
+}

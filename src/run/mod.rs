@@ -28,6 +28,7 @@ mod twin_vq;
 mod video_nsa;
 mod vq_nearest;
 
+pub use atd::atd_file;
 pub use config::{Config, KeySpec};
 pub use tensors::{HostData, HostTensor, Inputs, Outputs};
 #[cfg(feature = "diagnostics")]

@@ -16,6 +16,7 @@ use crate::kernels::token_dictionary::{DictionaryWeights, RefinementWeights, Tok
 use crate::models::named_tensors::NamedTensors;
 use crate::schedule::Schedule;
 use crate::tensor::{Dtype, Tensor};
+use crate::variant::Variant;
 
 /// One layer of ATD (arXiv 2401.08209, figure 3), with its weights.
 ///
@@ -191,8 +192,8 @@ impl AtdLayer {
             Some(&after_window),
         )?;
         drop(z);
-        let sorted = self.sort.record(schedule, &crossed.category, mask)?;
-        let after_category = self.record_category(schedule, &qkv, &sorted, &crossed.out, mask.is_some())?;
+        let (sorted, after_category) =
+            self.record_category_branch(schedule, &qkv, &crossed.category, &crossed.out, mask)?;
 
         let normed = self.norm.record(schedule, &after_category, &norms[1][0], Some(&norms[1][1]))?;
         let hidden = self.linear_gelu.record(schedule, &normed, &feed_in[0], Some(&feed_in[1]), None)?;
@@ -222,6 +223,25 @@ impl AtdLayer {
             after_dictionary: crossed.out,
             after_category,
         })
+    }
+
+    /// Which build runs here, and why.
+    pub fn explain(&self) -> &Variant {
+        self.category.explain()
+    }
+
+    /// Records category attention of `category` `[pixels]` u32, sort and projection included, on top of `sum`.
+    pub(crate) fn record_category_branch(
+        &self,
+        schedule: &mut Schedule,
+        qkv: &Tensor,
+        category: &Tensor,
+        sum: &Tensor,
+        mask: Option<&Tensor>,
+    ) -> Result<(SortedCategories, Tensor)> {
+        let sorted = self.sort.record(schedule, category, mask)?;
+        let out = self.record_category(schedule, qkv, &sorted, sum, mask.is_some())?;
+        Ok((sorted, out))
     }
 
     /// Records category attention of the pixels that `sorted` lists, and its projection, on top of `sum` `[pixels, channels]`; where it is

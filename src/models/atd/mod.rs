@@ -1,14 +1,17 @@
 //! ATD-light, a transformer for super-resolution (arXiv 2401.08209), with Pure-Pass (arXiv 2510.01997): pixels in plain windows leave
 //! its category attention.
+#![doc = include_str!("../../../docs/pure_pass.md")]
 
 mod layer;
 mod rows;
 mod sizes;
+mod upscale;
 
 pub use crate::models::named_tensors::NamedTensors;
 pub use layer::{AtdLayer, AtdLayerOutput};
 pub use sizes::AtdSizes;
 pub(crate) use sizes::layer_name;
+pub use upscale::{Tiling, Upscaled, upscale};
 
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
