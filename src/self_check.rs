@@ -64,6 +64,7 @@ pub async fn self_check(
     checker.lowrank_vq().await?;
     checker.vq_nearest().await?;
     checker.cluster_merge().await?;
+    checker.tome().await?;
     Ok(checker.checks)
 }
 

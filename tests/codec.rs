@@ -291,13 +291,13 @@ fn files_bring_image_and_codebook_back() {
         let config = LowRankVqConfig { bits: None, ..found.config };
         assert_eq!(config, encoded.config);
     }
-    match read_gvq(&named, &[other.clone()]) {
+    match read_gvq(&named, std::slice::from_ref(&other)) {
         Err(Error::UnknownCodebook { hash }) => assert_eq!(hash, codebook.hash().to_string()),
         other => panic!("{other:?}"),
     }
     // The same bytes as codewords of another length have the same hash, but are not the codebook of the file.
     let longer = Codebook::from_bytes(16, Dtype::F16, codebook.bytes().to_vec()).unwrap();
-    assert!(matches!(read_gvq(&named, &[longer.clone()]), Err(Error::Shape { .. })));
+    assert!(matches!(read_gvq(&named, std::slice::from_ref(&longer)), Err(Error::Shape { .. })));
     assert!(matches!(write_gvq(&encoded, &longer, true), Err(Error::Shape { .. })));
     let mut broken = inline.clone();
     broken[60] ^= 1;

@@ -11,6 +11,7 @@ mod plot;
 mod record;
 mod report;
 mod run;
+mod segment;
 mod upscale;
 
 use anyhow::Result;
@@ -45,6 +46,8 @@ enum Command {
     Codebook(codec::CodebookArgs),
     /// Enlarge a picture of any size by a super-resolution network
     Upscale(upscale::UpscaleArgs),
+    /// Say which pixels of a picture show what, with few tokens; writes classes and clusters as a picture
+    Segment(segment::SegmentArgs),
     /// Let the frames of a pan over a photo look for each other by native sparse attention; writes a report to look at
     Pan(pan::PanArgs),
     /// Every family at work on a photo, measured and checked; writes a report to look at
@@ -117,6 +120,7 @@ fn main() -> ExitCode {
         Command::Decode(args) => codec::decode(&args),
         Command::Codebook(args) => codec::codebook(&args),
         Command::Upscale(args) => upscale::upscale(&args),
+        Command::Segment(args) => segment::segment(&args),
         Command::Pan(args) => pan::pan(&args),
         Command::Demo(args) => demo::demo(&args),
         Command::Check(args) => check(&args),

@@ -102,6 +102,21 @@ impl Photo {
         Self { height, width, pixels: (top..top + height).flat_map(line).copied().collect() }
     }
 
+    /// The largest square in the middle, scaled to `side` x `side`.
+    pub fn middle_scaled(&self, side: usize) -> Result<Self> {
+        let square = self.middle(self.height.min(self.width));
+        let pixels = u32::try_from(square.width)?;
+        let image =
+            Rgb32FImage::from_raw(pixels, pixels, square.pixels).context("a square holds its values")?;
+        let side = u32::try_from(side)?;
+        // An equal size keeps every value.
+        if side == pixels {
+            return Ok(Self::from_image(image));
+        }
+        let scaled = image::imageops::resize(&image, side, side, image::imageops::FilterType::Triangle);
+        Ok(Self::from_image(scaled))
+    }
+
     /// Every pixel as a square of `times` x `times`.
     pub fn enlarged(&self, times: usize) -> Self {
         let (height, width) = (self.height * times, self.width * times);

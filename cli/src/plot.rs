@@ -9,10 +9,11 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 pub use self::axis::Scale;
+pub use self::canvas::{INK, color};
 pub use self::pictures::{FilmStrip, HeatMap, Still};
 
 use self::axis::Axis;
-use self::canvas::{Canvas, GRID, INK, MARGIN, SOFT_INK, Side, WIDTH, color, draw, text_width};
+use self::canvas::{Canvas, GRID, MARGIN, SOFT_INK, Side, WIDTH, draw, text_width};
 use crate::record::figures;
 
 /// A named line through points, each with a marker.

@@ -18,6 +18,7 @@ pub mod norm;
 pub mod pure_pass;
 pub mod rope;
 pub mod token_dictionary;
+pub mod tome;
 
 use crate::error::{Error, Result};
 use crate::tensor::{Dtype, Tensor};

@@ -9,6 +9,7 @@ pub mod named_tensors;
 pub mod native_sparse_cost;
 pub mod non_local_means;
 pub mod picture;
+pub mod segmenter;
 pub mod sqa;
 pub mod sqa_cost;
 pub mod sqa_presets;

@@ -5,8 +5,10 @@ use crate::error::Result;
 use crate::kernels::cluster_merge::{
     ClusterMerge, ClusterMergeConfig, ClusterWeights, Gate, Regenerate, RegenerateConfig, RegenerateWeights,
 };
+use crate::kernels::tome::{Tome, TomeConfig};
 use crate::schedule::Schedule;
 use crate::twins::cluster_merge::{self as twin, MergeShape, TwoLayers};
+use crate::twins::tome::{tome_map, tome_match, tome_merge};
 
 impl<F: FnMut(&Check)> Checker<'_, F> {
     pub(super) async fn cluster_merge(&mut self) -> Result<()> {
@@ -74,6 +76,27 @@ impl<F: FnMut(&Check)> Checker<'_, F> {
         let layers = TwoLayers { w1: &v1, b1: &c1, w2: &v2, b2: &c2 };
         let expected = twin::regenerate(&original, &expected, &map, &layers, &shape);
         self.compare("cluster regenerate", &found, &expected, 2e-5);
+        Ok(())
+    }
+
+    pub(super) async fn tome(&mut self) -> Result<()> {
+        let (tokens, width, metric_width, removed) = (93, 37, 20, 21);
+        let (x, metric) = (self.values(tokens * width), self.values(tokens * metric_width));
+        let sizes: Vec<f32> = (0..tokens).map(|token| 1.0 + (token % 4) as f32).collect();
+        let tensors = [
+            self.upload("x", &[1, tokens, width], &x)?,
+            self.upload("metric", &[1, tokens, metric_width], &metric)?,
+            self.upload("sizes", &[1, tokens], &sizes)?,
+        ];
+        let mut schedule = Schedule::new(self.gpu);
+        let tome = Tome::new(TomeConfig { removed, class_token: true });
+        let output = tome.record(&mut schedule, &tensors[0], &tensors[1], &tensors[2])?;
+        let found = self.run(schedule, &output.merged).await?;
+        let map = output.map.rows.read::<u32>(self.gpu).await?;
+        let matching = tome_match(&doubles(metric), metric_width, removed, true);
+        self.push("token merging, map", map == tome_map(tokens, &matching), "exact".into());
+        let (expected, _) = tome_merge(&doubles(x), &doubles(sizes), width, &matching);
+        self.compare("token merging", &found, &expected, 2e-6);
         Ok(())
     }
 }

@@ -22,6 +22,7 @@ pub mod pure_pass;
 pub mod rope;
 pub mod sqa;
 pub(crate) mod symmetric;
+pub mod tome;
 pub mod video_nsa;
 pub mod vqvae_decoder;
 

@@ -214,6 +214,8 @@ fn film_strip(film: &Film) -> FilmStrip {
     let (there, back) = (0..FRAMES / 2, FRAMES / 2 + 3..FRAMES);
     FilmStrip {
         title: "A pan over a photo, there and back".into(),
+        legend: vec![],
+        largest: 96.0,
         rows: vec![
             ("the way there: every fourth frame".into(), there.step_by(4).map(still).collect()),
             ("the way back over the same views".into(), back.step_by(4).map(still).collect()),
@@ -247,6 +249,8 @@ fn lists(film: &Film, selection: &FrameSelection) -> FilmStrip {
     };
     FilmStrip {
         title: "What two regions of the last frame read, beside their own frame".into(),
+        legend: vec![],
+        largest: 96.0,
         rows: vec![row("the inserted picture", [top, left]), row("a part of the photo", [32, 0])],
         lead: 1,
     }

@@ -47,6 +47,10 @@ pub struct Still {
 pub struct FilmStrip {
     /// Stands above the rows.
     pub title: String,
+    /// What colours mean.
+    pub legend: Vec<(String, [u8; 3])>,
+    /// Most points of a picture's side.
+    pub largest: f64,
     /// Heading and pictures of each row; the first `lead` of a row stand apart from the others.
     pub rows: Vec<(String, Vec<Still>)>,
     /// Pictures that stand apart.
@@ -190,10 +194,16 @@ impl FilmStrip {
         ensure!(columns > 0, "film `{}` has no picture", self.title);
         let apart = if self.lead > 0 { APART } else { 0.0 };
         let room = WIDTH - 2.0 * MARGIN - apart;
-        let side = ((room + GAP) / columns as f64 - GAP).min(96.0).floor();
+        let side = ((room + GAP) / columns as f64 - GAP).min(self.largest).floor();
+        let names: Vec<_> = self.legend.iter().map(|(name, _)| name.as_str()).collect();
+        let head = 52.0 + 24.0 * Canvas::legend_rows(&names) as f64;
         let row_height = side + 62.0;
-        draw(52.0 + row_height * self.rows.len() as f64 + 12.0, |canvas| {
-            let mut top = canvas.header(&self.title, &[], |_, _, _| Ok(()))? + 14.0;
+        draw(head + row_height * self.rows.len() as f64 + 12.0, |canvas| {
+            let swatch = |canvas: &Canvas, index: usize, (x, y): (f64, f64)| {
+                let [r, g, b] = self.legend[index].1;
+                canvas.rectangle((x, y - 7.0), (x + 26.0, y + 7.0), RGBColor(r, g, b))
+            };
+            let mut top = canvas.header(&self.title, &names, swatch)? + 14.0;
             for (heading, stills) in &self.rows {
                 canvas.text(heading, (MARGIN, top), 12.5, SOFT_INK, Side::Left)?;
                 for (index, still) in stills.iter().enumerate() {
@@ -282,7 +292,7 @@ mod tests {
         };
         assert!(map.png().unwrap_err().to_string().contains("8 values for 3 x 3 cells"));
         assert!(HeatMap { values: vec![0.5; 9], ..map }.png().is_ok());
-        let empty = FilmStrip { title: "Film".into(), rows: vec![], lead: 0 };
+        let empty = FilmStrip { title: "Film".into(), legend: vec![], largest: 96.0, rows: vec![], lead: 0 };
         assert!(empty.png().unwrap_err().to_string().contains("no picture"));
     }
 }

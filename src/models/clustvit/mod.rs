@@ -1,4 +1,5 @@
 //! ClustViT (arXiv 2510.01948): a vision transformer that merges the tokens of large regions half-way.
+#![doc = include_str!("../../../docs/clustvit.md")]
 
 mod block;
 mod cost;
