@@ -5,6 +5,7 @@ mod clustvit;
 mod convolution;
 mod lowrank_vq;
 mod native_sparse;
+mod pure_pass;
 
 use crate::error::Result;
 use crate::gpu::Gpu;
@@ -58,6 +59,8 @@ pub async fn self_check(
     checker.sqa().await?;
     checker.non_local_means().await?;
     checker.denoise().await?;
+    checker.pure_pass().await?;
+    checker.atd().await?;
     checker.lowrank_vq().await?;
     checker.vq_nearest().await?;
     checker.cluster_merge().await?;

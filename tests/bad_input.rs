@@ -1,5 +1,7 @@
 //! Bad input ends in an error of one line that names the tensor or key, what was found and what was expected.
 
+#[path = "bad_input/atd.rs"]
+mod atd;
 #[path = "bad_input/cluster_merge.rs"]
 mod cluster_merge;
 mod common;
@@ -7,6 +9,8 @@ mod common;
 mod lowrank_vq;
 #[path = "bad_input/native_sparse.rs"]
 mod native_sparse;
+#[path = "bad_input/pure_pass.rs"]
+mod pure_pass;
 
 use common::{gpu, upload, variants};
 use gristmill::kernels::attention::{Attention, AttentionConfig, AttentionInputs, PackedSequences};

@@ -12,6 +12,7 @@ mod record;
 mod report;
 mod run;
 mod segment;
+mod upscale;
 
 use anyhow::Result;
 use clap::error::ErrorKind;
@@ -43,6 +44,8 @@ enum Command {
     Decode(codec::DecodeArgs),
     /// Train the codebook that encoder and decoder share
     Codebook(codec::CodebookArgs),
+    /// Enlarge a picture of any size by a super-resolution network
+    Upscale(upscale::UpscaleArgs),
     /// Say which pixels of a picture show what, with few tokens; writes classes and clusters as a picture
     Segment(segment::SegmentArgs),
     /// Let the frames of a pan over a photo look for each other by native sparse attention; writes a report to look at
@@ -116,6 +119,7 @@ fn main() -> ExitCode {
         Command::Encode(args) => codec::encode(&args),
         Command::Decode(args) => codec::decode(&args),
         Command::Codebook(args) => codec::codebook(&args),
+        Command::Upscale(args) => upscale::upscale(&args),
         Command::Segment(args) => segment::segment(&args),
         Command::Pan(args) => pan::pan(&args),
         Command::Demo(args) => demo::demo(&args),

@@ -111,7 +111,11 @@ fn refuses_bad_settings() {
     assert_refused(
         &run("atention", &[]),
         &output,
-        &["`atention`", "attention, cluster_merge, cluster_regenerate, clustvit, flash_lla", "video_nsa, vq_nearest"],
+        &[
+            "`atention`",
+            "atd, attention, cluster_merge, cluster_regenerate, clustvit, flash_lla",
+            "video_nsa, vq_nearest",
+        ],
     );
     assert_refused(&run("attention", &["--adapter", "no such"]), &output, &["no GPU adapter", "no such"]);
     assert_refused(&run("attention", &["--variant", "fast"]), &output, &["--variant", "`fast`", "portable"]);

@@ -2,18 +2,22 @@
 
 pub mod attention;
 pub mod cache;
+pub mod category_sort;
 pub mod cluster_merge;
 pub mod convert;
 pub mod convolution;
 pub mod finite;
 pub mod flash_lla;
+pub mod grouped_attention;
 pub mod image;
 pub mod linear;
 pub mod linear_types;
 pub mod lowrank_vq;
 pub mod native_sparse;
 pub mod norm;
+pub mod pure_pass;
 pub mod rope;
+pub mod token_dictionary;
 pub mod tome;
 
 use crate::error::{Error, Result};

@@ -1,9 +1,11 @@
 //! Compositions of operators: a layer, an image filter, an experiment.
 
+pub mod atd;
 pub mod branch_gates;
 pub mod clustvit;
 pub mod denoise;
 pub mod frame_search;
+pub mod named_tensors;
 pub mod native_sparse_cost;
 pub mod non_local_means;
 pub mod picture;

@@ -107,6 +107,13 @@ impl Config {
         self.get(key, "a list of integers, at least 0", |value| value.as_array()?.iter().map(whole).collect())
     }
 
+    /// An object with keys of its own. Errors: `Input` for an unknown key, `Config` where it is no object.
+    pub fn nested(&self, key: &str, keys: &[KeySpec]) -> Result<Option<Config>> {
+        let object = |value: &Value| Some(value.as_object()?.clone().into_iter().collect());
+        let values = self.get(key, "null or an object", object)?;
+        values.map(|values| Config::new(self.kernel, keys, values)).transpose()
+    }
+
     /// A finite number.
     pub fn number(&self, key: &str) -> Result<Option<f64>> {
         self.get(key, "a finite number", |value| value.as_f64().filter(|number| number.is_finite()))

@@ -1,5 +1,6 @@
 //! Any kernel on any data: safetensors in, safetensors out. The command line, the browser and the tests share this.
 
+mod atd;
 mod attention;
 mod cluster_merge;
 mod clustvit;
@@ -7,14 +8,19 @@ mod config;
 mod flash_lla;
 mod lowrank_vq;
 mod native_sparse;
+mod pure_pass_mask;
 mod sqa_layer;
 mod tensors;
 #[cfg(feature = "diagnostics")]
 mod twin;
 #[cfg(feature = "diagnostics")]
+mod twin_atd;
+#[cfg(feature = "diagnostics")]
 mod twin_cluster;
 #[cfg(feature = "diagnostics")]
 mod twin_clustvit;
+#[cfg(feature = "diagnostics")]
+mod twin_pure_pass;
 #[cfg(feature = "diagnostics")]
 mod twin_sparse;
 #[cfg(feature = "diagnostics")]
@@ -22,6 +28,7 @@ mod twin_vq;
 mod video_nsa;
 mod vq_nearest;
 
+pub use atd::atd_file;
 pub use config::{Config, KeySpec};
 pub use tensors::{HostData, HostTensor, Inputs, Outputs};
 #[cfg(feature = "diagnostics")]
@@ -84,6 +91,7 @@ const fn optional(name: &'static str, shape: &'static str) -> TensorSpec {
 
 /// Every kernel that `run` knows.
 pub const KERNELS: &[KernelSpec] = &[
+    atd::SPEC,
     attention::SPEC,
     cluster_merge::MERGE,
     cluster_merge::REGENERATE,
@@ -91,6 +99,7 @@ pub const KERNELS: &[KernelSpec] = &[
     flash_lla::SPEC,
     lowrank_vq::SPEC,
     native_sparse::SPEC,
+    pure_pass_mask::SPEC,
     sqa_layer::SPEC,
     video_nsa::SPEC,
     vq_nearest::SPEC,

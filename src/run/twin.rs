@@ -1,8 +1,8 @@
 //! The same kernels by name, run by their f64 twins.
 
 use super::{
-    Config, Inputs, Outputs, RunOptions, find, flash_lla, read, sqa_layer, twin_cluster, twin_clustvit,
-    twin_sparse, twin_vq,
+    Config, Inputs, Outputs, RunOptions, find, flash_lla, read, sqa_layer, twin_atd, twin_cluster,
+    twin_clustvit, twin_pure_pass, twin_sparse, twin_vq,
 };
 use crate::error::{Error, Result};
 use crate::kernels::flash_lla::{FlashLlaConfig, MOST_DIM};
@@ -19,6 +19,7 @@ pub fn run_twin(kernel: &str, input: &[u8], options: &RunOptions) -> Result<Vec<
     let (inputs, config) = read(spec, input, options)?;
     let start = web_time::Instant::now();
     let outputs = match spec.name {
+        "atd" => twin_atd::atd(&inputs, &config),
         "attention" => attention(&inputs, &config),
         "cluster_merge" => twin_cluster::merge(&inputs, &config),
         "cluster_regenerate" => twin_cluster::regenerate(&inputs, &config),
@@ -26,6 +27,7 @@ pub fn run_twin(kernel: &str, input: &[u8], options: &RunOptions) -> Result<Vec<
         "flash_lla" => flash_lla(&inputs, &config),
         "lowrank_vq" => twin_vq::lowrank_vq(&inputs, &config),
         "native_sparse" => twin_sparse::native_sparse(&inputs, &config),
+        "pure_pass_mask" => twin_pure_pass::mask(&inputs, &config),
         "sqa_layer" => sqa_layer(&inputs, &config),
         "video_nsa" => twin_sparse::video_nsa(&inputs, &config),
         "vq_nearest" => twin_vq::vq_nearest(&inputs),

@@ -6,6 +6,7 @@
 //! documentation of each function. A twin trusts its caller (the host has checked shapes and values) and
 //! panics on a slice of the wrong length.
 
+pub mod atd;
 pub mod attention;
 pub mod cluster_merge;
 pub mod clustvit;
@@ -17,6 +18,7 @@ pub mod lowrank_vq;
 pub mod native_sparse;
 pub mod non_local_means;
 pub mod norm;
+pub mod pure_pass;
 pub mod rope;
 pub mod sqa;
 pub(crate) mod symmetric;

@@ -7,6 +7,7 @@ pub mod flash_lla_decode;
 mod kernels;
 mod lowrank_vq;
 pub mod native_sparse;
+mod pure_pass;
 pub mod sqa;
 
 use crate::AdapterArgs;
@@ -23,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub struct BenchArgs {
-    /// attention, clustvit, convolution, decode, flash_lla, flash_lla_decode, linear, lowrank_vq, nsa, nsa_decode, nsa_long or sqa; without it all but nsa_long,
+    /// attention, clustvit, convolution, decode, flash_lla, flash_lla_decode, linear, lowrank_vq, nsa, nsa_decode, nsa_long, pure_pass or sqa; without it all but nsa_long,
     /// which takes minutes
     kernel: Option<String>,
     /// Change a key of every shape, such as tokens=4096, head_dim=128, dtype=f16, causal=true
@@ -35,7 +36,7 @@ pub struct BenchArgs {
     /// Write the records as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write a plot: time against query heads (sqa), speedup (nsa, clustvit), time against keys (nsa_decode), times dense attention (flash_lla),
+    /// Write a plot: time against query heads (sqa), speedup (nsa, clustvit), time saved (pure_pass), time against keys (nsa_decode), times dense attention (flash_lla),
     /// shares of the adapter's peak (others)
     #[arg(long, value_name = "FILE.png")]
     plot: Option<PathBuf>,
@@ -181,6 +182,15 @@ const BENCHMARKS: &[Benchmark] = &[
         run: native_sparse::long::native_sparse_long,
         summary: |_, records| Ok(native_sparse::long::summary(records)),
         plot: SHARE_PLOT,
+    },
+    Benchmark {
+        name: "pure_pass",
+        alias: None,
+        long: false,
+        keys: pure_pass::KEYS,
+        run: pure_pass::pure_pass,
+        summary: |_, records| Ok(pure_pass::summary(records)),
+        plot: |records, path| pure_pass::plot(records).save(path),
     },
     Benchmark {
         name: "sqa",

@@ -3,16 +3,18 @@
 #import shared/grid
 
 struct ShuffleParams {
-    elements: u32,       // of y, and of x
+    elements: u32,       // of y
     height: u32,         // of x
     width: u32,
     channels: u32,       // of y
     scale: u32,
+    out_height: u32,     // of y, at most height * scale
+    out_width: u32,
 }
 
 @group(0) @binding(1) var<uniform> params: ShuffleParams;
 @group(0) @binding(2) var<storage, read> x: array<f32>;             // [batch, height, width, channels * scale^2]
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;       // [batch, height * scale, width * scale, channels]
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;       // [batch, out_height, out_width, channels]
 
 @compute @workgroup_size({WORKGROUP})
 fn main(
@@ -27,9 +29,11 @@ fn main(
     }
     let pixel = element / params.channels;
     let channel = element - pixel * params.channels;
-    let line = pixel / (params.width * params.scale);        // of all pictures: scale lines of y are one of x
-    let column = pixel - line * params.width * params.scale;
-    let from_pixel = line / params.scale * params.width + column / params.scale;
-    let from_channel = (channel * params.scale + line % params.scale) * params.scale + column % params.scale;
+    let line = pixel / params.out_width;                 // of all pictures
+    let column = pixel - line * params.out_width;
+    let picture = line / params.out_height;
+    let row = line - picture * params.out_height;
+    let from_pixel = (picture * params.height + row / params.scale) * params.width + column / params.scale;
+    let from_channel = (channel * params.scale + row % params.scale) * params.scale + column % params.scale;
     y[element] = x[from_pixel * params.channels * params.scale * params.scale + from_channel];
 }

@@ -7,6 +7,7 @@ mod geometry;
 mod shuffle;
 mod weight;
 
+pub(crate) use shuffle::record_cropped_pixel_shuffle;
 pub use shuffle::record_pixel_shuffle;
 pub use weight::ConvolutionWeight;
 

@@ -1,6 +1,5 @@
 //! One pre-norm block of a vision transformer, over whole images or over merged sequences.
 
-use super::weights::{NamedTensors, upload_part};
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::kernels::attention::{Attention, AttentionConfig, AttentionInputs};
@@ -8,6 +7,7 @@ use crate::kernels::cluster_merge::RowMap;
 use crate::kernels::linear::{Linear, LinearConfig};
 use crate::kernels::linear_types::{Activation, WeightLayout};
 use crate::kernels::norm::{Norm, NormConfig};
+use crate::models::named_tensors::{NamedTensors, upload_part};
 use crate::schedule::Schedule;
 use crate::tensor::{Dtype, Tensor};
 use crate::variant::VariantKind;

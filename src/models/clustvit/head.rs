@@ -1,8 +1,8 @@
 //! The Segmenter head: classes as tokens beside the patches.
 
+use super::NamedTensors;
 use super::block::{Block, BlockOperators};
 use super::rows::{record_copy, record_slice};
-use super::weights::NamedTensors;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::kernels::norm::{Norm, NormConfig};

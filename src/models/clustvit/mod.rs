@@ -5,11 +5,10 @@ mod block;
 mod cost;
 mod head;
 mod rows;
-mod weights;
 
+pub use crate::models::named_tensors::NamedTensors;
 pub use cost::{ClustVitCost, ClustVitSize};
 pub use head::{SegmenterConfig, SegmenterHead};
-pub use weights::NamedTensors;
 
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
@@ -18,12 +17,12 @@ use crate::kernels::cluster_merge::{
     RegenerateOriginal, RegenerateWeights,
 };
 use crate::kernels::{dims, expect_dtype, expect_shape};
+use crate::models::named_tensors::upload_part;
 use crate::schedule::Schedule;
 use crate::tensor::{Dtype, Tensor};
 use crate::variant::{Variant, VariantKind};
 use block::{Block, BlockOperators};
 use rows::{record_patches, record_slice};
-use weights::upload_part;
 
 pub(crate) const NAME: &str = "clustvit";
 

@@ -1,12 +1,14 @@
 //! Weights by name, from a file or from anywhere else.
 
-use super::NAME;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::tensor::{Dtype, Tensor};
 use half::f16;
 use safetensors::{Dtype as FileDtype, SafeTensors};
 use std::collections::BTreeMap;
+
+/// What stands before an error.
+const NAME: &str = "weights";
 
 /// Float tensors by name, on the host.
 #[derive(Clone, Debug, Default, PartialEq)]
