@@ -245,8 +245,10 @@ impl Groups {
         let rows = if self.group > 128 && self.head_dim <= 32 { 2 } else { 1 };
         let table = if self.window == 0 { 0 } else { 4 * (2 * self.window - 1) * (2 * self.window - 1) };
         let room = ((16 << 10) - table.next_multiple_of(16)) / (32 * self.head_dim.div_ceil(4));
-        let keys = self.group.next_multiple_of(4).min(room / 4 * 4).min(128);
-        ("grouped_attention/attention", 128 * rows, vec![("ROWS", rows), ("KEY_TILE", keys)])
+        // Keys a step; a tile holds whole steps.
+        const KEYS: usize = 8;
+        let tile = self.group.next_multiple_of(KEYS).min(room / KEYS * KEYS).min(128);
+        ("grouped_attention/attention", 128 * rows, vec![("ROWS", rows), ("KEYS", KEYS), ("KEY_TILE", tile)])
     }
 
     fn record(

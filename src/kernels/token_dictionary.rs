@@ -231,9 +231,13 @@ impl TokenDictionary {
 
         let sums = schedule.tensor("chunk sums", &[chunks, tokens, channels], Dtype::F32)?;
         let weight_sums = schedule.tensor("chunk weights", &[chunks, tokens], Dtype::F32)?;
+        let (quads, workgroup) = if self.explain().kind.is_cpu() { (2, 8) } else { (1, ELEMENTWISE) };
         let both = by_rows
             .set("CHANNEL_TYPE", load_type(Dtype::F32, channels))
-            .flag("CHANNELS_ALIGNED", channels.is_multiple_of(4));
+            .flag("CHANNELS_ALIGNED", channels.is_multiple_of(4))
+            .set("TOKEN_QUADS", quads)
+            .set("CHANNEL_QUADS", quads)
+            .set("WORKGROUP", workgroup);
         let read = (column_weights.bytes() + rows.bytes() + sums.bytes()) as f64;
         schedule
             .kernel("chunk sums", "token_dictionary/chunk_sums", &both.pairs())?
@@ -243,7 +247,7 @@ impl TokenDictionary {
             .bind("sums", &sums)?
             .bind("weight_sums", &weight_sums)?
             .dispatch(
-                groups(chunks * tokens.div_ceil(4) * channels.div_ceil(4)),
+                (chunks * tokens.div_ceil(4 * quads) * channels.div_ceil(4 * quads)).div_ceil(workgroup),
                 Cost { flops: 2.0 * table * channels as f64, bytes: read },
             )?;
 

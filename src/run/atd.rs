@@ -1,8 +1,6 @@
 //! `run atd`.
 
-use super::{
-    Config, Done, HostData, Inputs, KernelSpec, KeySpec, Outputs, RunOptions, Running, optional, required,
-};
+use super::{Config, Done, Inputs, KernelSpec, KeySpec, Outputs, RunOptions, Running, optional, required};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::kernels::pure_pass::PurePassConfig;
@@ -71,20 +69,6 @@ pub(super) fn model_config(config: &Config) -> Result<AtdConfig> {
     Ok(config)
 }
 
-/// The tensors named `model.*`. Errors: `Shape` where one holds integers.
-pub(super) fn weights(inputs: &Inputs) -> Result<NamedTensors> {
-    const PREFIX: &str = "model.";
-    let mut weights = NamedTensors::with_prefix(PREFIX);
-    for (name, tensor) in inputs.with_prefix(PREFIX) {
-        let HostData::Float(data) = &tensor.data else {
-            let name = format!("{PREFIX}{name}");
-            return Err(Error::shape(NAME, &name, "holds integers", "F16, F32 or F64"));
-        };
-        weights.insert(name, &tensor.shape, data.iter().map(|&value| value as f32).collect());
-    }
-    Ok(weights)
-}
-
 /// Pictures with their channels last, of one size.
 pub(super) struct Pictures {
     pub height: usize,
@@ -115,7 +99,7 @@ async fn on_gpu(gpu: &Gpu, inputs: &Inputs, config: &Config, options: &RunOption
     let config = AtdConfig { variant: options.variant, ..model_config(config)? };
     let Pictures { height, width, each } = pictures(inputs, &config)?;
     let scale = config.scale;
-    let model = Atd::new(gpu, config, &weights(inputs)?)?;
+    let model = Atd::new(gpu, config, &inputs.model_weights()?)?;
     let picture = Tensor::zeros(gpu, "img", &[height, width, 3], Dtype::F32)?;
     let mut schedule = Schedule::new(gpu);
     let result = model.record(&mut schedule, &picture)?;

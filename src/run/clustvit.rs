@@ -1,12 +1,10 @@
 //! `run clustvit`.
 
 use super::cluster_merge::{GATE, clusters, gate};
-use super::{
-    Config, Done, HostData, Inputs, KernelSpec, KeySpec, Outputs, RunOptions, Running, optional, required,
-};
+use super::{Config, Done, Inputs, KernelSpec, KeySpec, Outputs, RunOptions, Running, optional, required};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::models::clustvit::{ClustVit, ClustVitConfig, NAME, NamedTensors};
+use crate::models::clustvit::{ClustVit, ClustVitConfig, NAME};
 use crate::schedule::{Schedule, no_progress};
 use crate::tensor::Dtype;
 
@@ -56,23 +54,9 @@ pub(super) fn model_config(config: &Config) -> Result<ClustVitConfig> {
     })
 }
 
-/// The tensors named `model.*`. Errors: `Shape` where one holds integers.
-pub(super) fn weights(inputs: &Inputs) -> Result<NamedTensors> {
-    const PREFIX: &str = "model.";
-    let mut weights = NamedTensors::with_prefix(PREFIX);
-    for (name, tensor) in inputs.with_prefix(PREFIX) {
-        let HostData::Float(data) = &tensor.data else {
-            let name = format!("{PREFIX}{name}");
-            return Err(Error::shape(NAME, &name, "holds integers", "F16, F32 or F64"));
-        };
-        weights.insert(name, &tensor.shape, data.iter().map(|&value| value as f32).collect());
-    }
-    Ok(weights)
-}
-
 async fn on_gpu(gpu: &Gpu, inputs: &Inputs, config: &Config, options: &RunOptions) -> Result<Done> {
     let config = ClustVitConfig { dtype: options.dtype, variant: options.variant, ..model_config(config)? };
-    let model = ClustVit::new(gpu, config, &weights(inputs)?)?;
+    let model = ClustVit::new(gpu, config, &inputs.model_weights()?)?;
     let img = inputs.upload(gpu, "img", Dtype::F32)?;
     let mut schedule = Schedule::new(gpu);
     let result = model.record(&mut schedule, &img)?;

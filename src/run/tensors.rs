@@ -3,6 +3,7 @@
 use super::KernelSpec;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
+use crate::models::named_tensors::NamedTensors;
 use crate::tensor::{Dtype, Tensor};
 use half::f16;
 use safetensors::{Dtype as FileDtype, SafeTensors, tensor::TensorView};
@@ -99,6 +100,20 @@ impl Inputs {
         let named =
             move |(name, tensor): (&'a String, &'a HostTensor)| Some((name.strip_prefix(prefix)?, tensor));
         self.tensors.iter().filter_map(named)
+    }
+
+    /// The tensors named `model.*`, as a model takes its weights. Errors: `Shape` where one holds integers.
+    pub(super) fn model_weights(&self) -> Result<NamedTensors> {
+        const PREFIX: &str = "model.";
+        let mut weights = NamedTensors::with_prefix(PREFIX);
+        for (name, tensor) in self.with_prefix(PREFIX) {
+            let HostData::Float(data) = &tensor.data else {
+                let name = format!("{PREFIX}{name}");
+                return Err(Error::shape(self.kernel, &name, "holds integers", "F16, F32 or F64"));
+            };
+            weights.insert(name, &tensor.shape, data.iter().map(|&value| value as f32).collect());
+        }
+        Ok(weights)
     }
 
     /// The elements of a float tensor. Errors: `Shape` where they are integers, `Input` where it is missing.

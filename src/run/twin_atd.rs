@@ -1,6 +1,6 @@
 //! The twin of ATD by name.
 
-use super::atd::{Pictures, model_config, pictures, planes, weights};
+use super::atd::{Pictures, model_config, pictures, planes};
 use super::{Config, Inputs, Outputs};
 use crate::error::{Error, Result};
 use crate::models::atd::{AtdSizes, NAME};
@@ -9,7 +9,7 @@ use crate::twins::atd::AtdTwin;
 pub(super) fn atd(inputs: &Inputs, config: &Config) -> Result<Outputs> {
     let config = model_config(config)?;
     let Pictures { height, width, each } = pictures(inputs, &config)?;
-    let weights = weights(inputs)?;
+    let weights = inputs.model_weights()?;
     let sizes = AtdSizes::of(&weights)?;
     if !sizes.channels.is_multiple_of(config.heads) {
         let expected = format!("a divisor of the {} channels", sizes.channels);

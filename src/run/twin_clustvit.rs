@@ -1,7 +1,7 @@
 //! The twin of ClustViT by name.
 
 use super::cluster_merge::signed;
-use super::clustvit::{model_config, weights};
+use super::clustvit::model_config;
 use super::{Config, Inputs, Outputs};
 use crate::error::{Error, Result};
 use crate::models::clustvit::{ClustVitConfig, NAME, NamedTensors};
@@ -47,7 +47,7 @@ impl Doubles {
 
 pub(super) fn clustvit(inputs: &Inputs, config: &Config) -> Result<Outputs> {
     let config = model_config(config)?;
-    let tensors = weights(inputs)?;
+    let tensors = inputs.model_weights()?;
     let [width] = tensors.dims("cls", "[D]")?;
     let depth = config.check_weights(&tensors, width)?;
     let [batch, channels, height, wide] = inputs.dims("img", "[B, 3, H, W]")?;

@@ -15,7 +15,7 @@ use gristmill::{Schedule, Tensor};
 use proptest::prelude::*;
 
 proptest! {
-    #![proptest_config(budget(24))]
+    #![proptest_config(budget(12))]
 
     #[test]
     fn windows(

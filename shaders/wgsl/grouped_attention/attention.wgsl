@@ -75,23 +75,43 @@ fn main(
 #for d in 0..(HEAD_DIM+3)/4
             let key{d}_{j} = key_tile[(start + {j}u) * QUADS + {d}u];
 #for r in 0..ROWS
-            score{r}_{j} += dot(query{r}_{d}, key{d}_{j});
+            // A chain, not a dot product: that is a multiplication and an addition more.
+            score{r}_{j} = fma(query{r}_{d}.x, key{d}_{j}.x, fma(query{r}_{d}.y, key{d}_{j}.y,
+                fma(query{r}_{d}.z, key{d}_{j}.z, fma(query{r}_{d}.w, key{d}_{j}.w, score{r}_{j}))));
 #endfor
 #endfor
-            // 3. Relative positions.
+#endfor
+            // 3. Relative positions. The keys of a step mostly stand side by side, and in one region.
+#if WINDOW && WINDOW % KEYS == 0
+            let step_place = key_place(tile + start);
+#endif
+#if SHIFTED && WINDOW / 2 % KEYS == 0
+            let step_region = region(group, tile + start);
+#for r in 0..ROWS
+            let apart{r} = select(APART, 0.0, region{r} == step_region);
+#endfor
+#endif
+#for j in 0..KEYS
+#if WINDOW && WINDOW % KEYS == 0
+            let key_place{j} = step_place + {j}u;
+#endif
+#if WINDOW && WINDOW % KEYS != 0
+            let key_place{j} = key_place(min(tile + start + {j}u, keys - 1u));
+#endif
+#if SHIFTED && WINDOW / 2 % KEYS != 0
+            let key_region{j} = region(group, min(tile + start + {j}u, keys - 1u));
+#endif
+#for r in 0..ROWS
 #if WINDOW
-            let place{j} = min(tile + start + {j}u, keys - 1u);
-            let key_place{j} = key_place(place{j});
-#for r in 0..ROWS
             score{r}_{j} += bias_tile[bias{r} - key_place{j}];
-#endfor
 #endif
-#if SHIFTED
-            let key_region{j} = region(group, place{j});
-#for r in 0..ROWS
+#if SHIFTED && WINDOW / 2 % KEYS == 0
+            score{r}_{j} += apart{r};
+#endif
+#if SHIFTED && WINDOW / 2 % KEYS != 0
             score{r}_{j} += select(APART, 0.0, region{r} == key_region{j});
-#endfor
 #endif
+#endfor
 #endfor
             if (tile + start + {KEYS}u > keys) {
 #for j in 1..KEYS

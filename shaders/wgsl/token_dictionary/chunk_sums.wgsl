@@ -1,5 +1,7 @@
-// Weighted sums of the pixels' rows in one chunk, and the sums of the weights. One invocation per chunk, 4 tokens and 4 channels; it reads
-// two quads per 16 multiply-adds. Workgroups: ceil(chunks * ceil(tokens / 4) * ceil(channels / 4) / WORKGROUP).
+// Weighted sums of the pixels' rows in one chunk, and the sums of the weights. One invocation per chunk, tokens and channels in quads: each
+// pixel costs TOKEN_QUADS + CHANNEL_QUADS loads per 16 times their product of multiply-adds. GPUs want invocations, so 1 and 1; a load
+// on a software adapter is dear, so 2 and 2.
+// Workgroups: ceil(chunks * ceil(tokens / 4 / TOKEN_QUADS) * ceil(channels / 4 / CHANNEL_QUADS) / WORKGROUP).
 #import shared/grid
 #import token_dictionary/refine_params
 
@@ -18,30 +20,51 @@ fn main(
     @builtin(local_invocation_index) local: u32,
 ) {
     let group = grid_index(workgroup, workgroups);
-    let token_quads = (params.tokens + 3u) / 4u;
-    let channel_quads = (params.channels + 3u) / 4u;
+    let token_tiles = (params.tokens + {4*TOKEN_QUADS-1}u) / {4*TOKEN_QUADS}u;
+    let channel_tiles = (params.channels + {4*CHANNEL_QUADS-1}u) / {4*CHANNEL_QUADS}u;
     let index = group * {WORKGROUP}u + local;
-    if (group >= grid.end || index >= params.chunks * token_quads * channel_quads) { return; }
-    let channel = index % channel_quads * 4u;
-    let token = index / channel_quads % token_quads * 4u;
-    let chunk = index / channel_quads / token_quads;
+    if (group >= grid.end || index >= params.chunks * token_tiles * channel_tiles) { return; }
+    let channel = index % channel_tiles * {4*CHANNEL_QUADS}u;
+    let token = index / channel_tiles % token_tiles * {4*TOKEN_QUADS}u;
+    let chunk = index / channel_tiles / token_tiles;
+    // Quads past the last one repeat it, and nothing of them is stored.
+#for t in 0..TOKEN_QUADS
+    let token{t} = min(token + {4*t}u, (params.tokens - 1u) / 4u * 4u);
+    var weight_sum{t} = vec4f(0.0);
 #for i in 0..4
-    var sum{i} = vec4f(0.0);
+#for c in 0..CHANNEL_QUADS
+    var sum{t}_{i}_{c} = vec4f(0.0);
 #endfor
-    var weight_sum = vec4f(0.0);
+#endfor
+#endfor
+#for c in 0..CHANNEL_QUADS
+    let channel{c} = min(channel + {4*c}u, (params.channels - 1u) / 4u * 4u);
+#endfor
     for (var pixel = chunk * CHUNK; pixel < min(chunk * CHUNK + CHUNK, params.pixels); pixel += 1u) {
-        let weight = load_weights(pixel * params.tokens + token, params.tokens - token);
-        let row = load_rows(pixel * params.channels + channel, params.channels - channel);
-#for i in 0..4
-        sum{i} = fma(vec4f(weight[{i}]), row, sum{i});
+#for c in 0..CHANNEL_QUADS
+        let row{c} = load_rows(pixel * params.channels + channel{c}, params.channels - channel{c});
 #endfor
-        weight_sum += weight;
-    }
+#for t in 0..TOKEN_QUADS
+        let weight{t} = load_weights(pixel * params.tokens + token{t}, params.tokens - token{t});
+        weight_sum{t} += weight{t};
 #for i in 0..4
-    if (token + {i}u < params.tokens) {
-        let place = chunk * params.tokens + token + {i}u;
-        store_sums(place * params.channels + channel, params.channels - channel, sum{i});
-        if (channel == 0u) { weight_sums[place] = weight_sum[{i}]; }
+#for c in 0..CHANNEL_QUADS
+        sum{t}_{i}_{c} = fma(vec4f(weight{t}[{i}]), row{c}, sum{t}_{i}_{c});
+#endfor
+#endfor
+#endfor
     }
+#for t in 0..TOKEN_QUADS
+#for i in 0..4
+    if (token + {4*t+i}u < params.tokens) {
+        let place = chunk * params.tokens + token + {4*t+i}u;
+        if (channel == 0u) { weight_sums[place] = weight_sum{t}[{i}]; }
+#for c in 0..CHANNEL_QUADS
+        if (channel + {4*c}u < params.channels) {
+            store_sums(place * params.channels + channel{c}, params.channels - channel{c}, sum{t}_{i}_{c});
+        }
+#endfor
+    }
+#endfor
 #endfor
 }

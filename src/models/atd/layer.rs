@@ -15,7 +15,7 @@ use crate::kernels::norm::{Norm, NormConfig};
 use crate::kernels::token_dictionary::{DictionaryWeights, RefinementWeights, TokenDictionary};
 use crate::models::named_tensors::NamedTensors;
 use crate::schedule::Schedule;
-use crate::tensor::{Dtype, Tensor};
+use crate::tensor::Tensor;
 use crate::variant::Variant;
 
 /// One layer of ATD (arXiv 2401.08209, figure 3), with its weights.
@@ -270,11 +270,5 @@ impl AtdLayer {
             }
         };
         record_scatter(schedule, sorted, &projected, sum, qkv, rest)
-    }
-
-    /// The mask as layers take it. Errors: `Shape`.
-    pub(super) fn flat_mask(mask: &Tensor) -> Result<Tensor> {
-        debug_assert_eq!(mask.dtype(), Dtype::U32);
-        mask.reshape(&[mask.elements()])
     }
 }

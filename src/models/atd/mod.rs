@@ -255,7 +255,7 @@ impl Atd {
             }
             None => None,
         };
-        let mask = pure.as_ref().map(|pure| AtdLayer::flat_mask(&pure.mask)).transpose()?;
+        let mask = pure.as_ref().map(|pure| pure.mask.reshape(&[high * wide])).transpose()?;
         let x = rows::record_pad(schedule, picture, padded, MEAN.map(|mean| -mean))?;
         let shallow = self.convolve(schedule, &x, &self.first, None)?;
         drop(x);
