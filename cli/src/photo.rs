@@ -113,7 +113,11 @@ impl Photo {
             let weights = [65.481, 128.553, 24.966].map(|weight| weight / 255.0);
             let brightness = |y: usize, x: usize| {
                 let pixel = &photo.pixels[(y * photo.width + x) * 3..][..3];
-                pixel.iter().zip(weights).map(|(c, weight)| f64::from(c.clamp(0.0, 1.0)) * weight).sum::<f64>()
+                pixel
+                    .iter()
+                    .zip(weights)
+                    .map(|(c, weight)| f64::from(c.clamp(0.0, 1.0)) * weight)
+                    .sum::<f64>()
             };
             let columns = border..photo.width - border;
             let rows = border..photo.height - border;
@@ -127,7 +131,9 @@ impl Photo {
 
     /// The picture in another size, bicubic (Catmull-Rom), with antialiasing where it becomes smaller.
     pub fn resized(&self, height: usize, width: usize) -> Result<Self> {
-        let sides = |height: usize, width: usize| Ok::<_, anyhow::Error>((u32::try_from(width)?, u32::try_from(height)?));
+        let sides = |height: usize, width: usize| {
+            Ok::<_, anyhow::Error>((u32::try_from(width)?, u32::try_from(height)?))
+        };
         let (from_width, from_height) = sides(self.height, self.width)?;
         let image = Rgb32FImage::from_raw(from_width, from_height, self.pixels.clone());
         let image = image.context("the picture's values do not fill its sides")?;

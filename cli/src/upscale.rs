@@ -50,7 +50,8 @@ pub fn upscale(args: &UpscaleArgs) -> Result<()> {
         check_output(mask, "png")?;
     }
     let (photo, opacity) = Photo::load_with_opacity(&args.input)?;
-    let name = || args.weights.as_ref().map_or("the built-in weights".into(), |path| path.display().to_string());
+    let name =
+        || args.weights.as_ref().map_or("the built-in weights".into(), |path| path.display().to_string());
     let file;
     let bytes = match &args.weights {
         Some(path) => {
@@ -109,7 +110,11 @@ pub fn upscale(args: &UpscaleArgs) -> Result<()> {
     if let (Some(mask), Some(pure_pass)) = (mask, model.config().pure_pass) {
         let share = pure_share(mask);
         let saved = model.macs().saved(share, pure_pass.compensation);
-        println!("{:.0} % of the pixels pure: {:.1} % of the multiplications saved", 100.0 * share, 100.0 * saved);
+        println!(
+            "{:.0} % of the pixels pure: {:.1} % of the multiplications saved",
+            100.0 * share,
+            100.0 * saved
+        );
     }
     Ok(())
 }

@@ -59,7 +59,11 @@ fn refuses_what_does_not_fit() {
     let cut = folder.path("cut.png");
     let whole = std::fs::read(&input).unwrap();
     std::fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
-    assert_refused(&gristmill(&["upscale", &cut, &output]), &output, &["cut.png", "not a PNG or JPEG picture"]);
+    assert_refused(
+        &gristmill(&["upscale", &cut, &output]),
+        &output,
+        &["cut.png", "not a PNG or JPEG picture"],
+    );
 }
 
 #[test]
@@ -72,8 +76,10 @@ fn takes_every_kind_of_png_and_keeps_its_opacity() {
     let pictures: [image::DynamicImage; 5] = [
         image::GrayImage::from_fn(width, height, |x, y| image::Luma([grey(x, y)])).into(),
         image::ImageBuffer::from_fn(width, height, |x, y| image::Luma([257 * u16::from(grey(x, y))])).into(),
-        image::ImageBuffer::from_fn(width, height, |x, y| image::Rgb([257 * u16::from(grey(x, y)); 3])).into(),
-        image::RgbaImage::from_fn(width, height, |x, y| image::Rgba([grey(x, y), 200, 40, opacity(x)])).into(),
+        image::ImageBuffer::from_fn(width, height, |x, y| image::Rgb([257 * u16::from(grey(x, y)); 3]))
+            .into(),
+        image::RgbaImage::from_fn(width, height, |x, y| image::Rgba([grey(x, y), 200, 40, opacity(x)]))
+            .into(),
         image::GrayAlphaImage::from_fn(width, height, |x, y| image::LumaA([grey(x, y), opacity(x)])).into(),
     ];
     for picture in pictures {

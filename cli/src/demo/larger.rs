@@ -39,7 +39,9 @@ impl Larger {
         let mask = result.mask.context("the weights are for Pure-Pass")?;
         let large = Photo::from_pixels(result.height, result.width, result.pixels)?;
         let tinted = tinted(&small, &mask).enlarged(2);
-        for (name, picture) in [("bicubic", &bicubic), ("network", &large), ("mask", &tinted), ("whole", &whole)] {
+        for (name, picture) in
+            [("bicubic", &bicubic), ("network", &large), ("mask", &tinted), ("whole", &whole)]
+        {
             picture.save_png(&args.output.join(format!("larger_{name}.png")))?;
             let detail = picture.middle(120).enlarged(4);
             detail.save_png(&args.output.join(format!("larger_{name}_detail.png")))?;
@@ -104,7 +106,10 @@ fn tinted(picture: &Photo, mask: &[bool]) -> Photo {
     let mut tinted = picture.clone();
     for (pixel, pure) in tinted.pixels.chunks_exact_mut(3).zip(mask) {
         if *pure {
-            pixel.iter_mut().zip([0.0, 0.45, 0.7]).for_each(|(value, tint)| *value = 0.45 * *value + 0.55 * tint);
+            pixel
+                .iter_mut()
+                .zip([0.0, 0.45, 0.7])
+                .for_each(|(value, tint)| *value = 0.45 * *value + 0.55 * tint);
         }
     }
     tinted

@@ -106,8 +106,18 @@ pub fn demo(args: &DemoArgs) -> Result<()> {
 
     let failed = checks.iter().filter(|check| !check.passed).count();
     let count = checks.len();
-    let parts =
-        Parts { denoised, lla_photo, regression, pan, codec, scenes, larger, peaks: bench.peaks, records, checks };
+    let parts = Parts {
+        denoised,
+        lla_photo,
+        regression,
+        pan,
+        codec,
+        scenes,
+        larger,
+        peaks: bench.peaks,
+        records,
+        checks,
+    };
     let path = report(args, &gpu, &photo, &parts)?;
     println!("\nreport: {}", path.display());
     println!("({:.0} s in all)", start.elapsed().as_secs_f64());
