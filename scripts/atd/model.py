@@ -228,9 +228,7 @@ def to_tokens(image):
 class Block(nn.Module):
     def __init__(self, width, layers, tokens, **rest):
         super().__init__()
-        self.layers = nn.ModuleList(
-            Layer(width, tokens=tokens, refines=i < layers - 1, **rest) for i in range(layers)
-        )
+        self.layers = nn.ModuleList(Layer(width, tokens=tokens, refines=i < layers - 1, **rest) for i in range(layers))
         self.td = nn.Parameter(torch.randn(tokens, width))
         self.conv_w, self.conv_b = nn.Parameter(kernel(width, width, 3)), nn.Parameter(torch.zeros(width))
 

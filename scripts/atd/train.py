@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from model import Atd, load, save
+from model import Atd, load, mirror, pure_mask, save
 from photos import HELD_OUT, TRAINING, cubic, pair, photo, psnr_y, resize
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "cli" / "assets" / "atd-x2.safetensors"
@@ -24,10 +24,10 @@ SCALE = 2
 CONFIG = {
     "scale": SCALE, "window": 8, "group": 64, "heads": 2, "pure_pass": {"colors": 16, "window": 8, "comp": "v"},
 }  # fmt: skip
-WIDTH, LAYERS, TOKENS, REDUCED, DEPTHWISE = 24, (2, 2), 32, 6, 5
-STEPS, RATE, PATCH, BATCH = 12000, 2e-3, 32, 4
+WIDTH, LAYERS, TOKENS, REDUCED, DEPTHWISE = 32, (2, 2), 32, 6, 5
+STEPS, RATE, PATCH, BATCH = 9000, 2e-3, 32, 4
 PLAIN = 0.25  # share of the steps without Pure-Pass, so that the comparison with and without is fair
-EVERY = 1000  # steps between checkpoints
+EVERY = 500  # steps between checkpoints
 
 
 def new_model():
@@ -131,8 +131,6 @@ def upscale(model, low, pure_pass):
 
 def report(model):
     """PSNR of the held-out photos, printed and returned."""
-    from model import mirror, pure_mask
-
     pure = model.config["pure_pass"]
     rows = []
     print("photo          bicubic    ATD with Pure-Pass    without    pure pixels")
