@@ -1,6 +1,8 @@
 struct RowParams {
     pixels: u32,
-    units: u32,   // elements of the row type in a pixel's row
 }
 
 @group(0) @binding(1) var<uniform> params: RowParams;
+
+// Elements of the row type in a pixel's row: a constant, as a software adapter divides by any other number lane by lane.
+const UNITS = {UNITS}u;

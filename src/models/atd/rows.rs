@@ -52,7 +52,6 @@ pub(super) fn record_pad(
 #[derive(encase::ShaderType)]
 struct RowParams {
     pixels: u32,
-    units: u32,
 }
 
 /// Records: the values in `qkv` `[pixels, 3 · channels]` of the pixels that the list leaves out, into their places in `rows` `[pixels,
@@ -115,7 +114,7 @@ fn elementwise() -> Constants {
 fn row_kernel(rows: &Tensor) -> Result<(Constants, RowParams, usize)> {
     let [pixels, channels] = dims(NAME, "rows", rows, "[pixels, channels]")?;
     let units = if channels.is_multiple_of(4) { channels / 4 } else { channels };
-    let constants = elementwise().set("ROW_TYPE", load_type(Dtype::F32, channels));
-    let params = RowParams { pixels: pixels as u32, units: units as u32 };
+    let constants = elementwise().set("ROW_TYPE", load_type(Dtype::F32, channels)).set("UNITS", units);
+    let params = RowParams { pixels: pixels as u32 };
     Ok((constants, params, (pixels * units).div_ceil(ELEMENTWISE)))
 }
