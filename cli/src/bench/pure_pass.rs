@@ -59,6 +59,9 @@ pub fn pure_pass(bench: &Bench) -> Result<Vec<BenchRecord>> {
             record
                 .details
                 .insert("saved_per_share".into(), (1.0 - measured.ms / first) / (0.01 * share as f64));
+            if kernel == "atd" {
+                record.details.insert("predicted".into(), case.predicted());
+            }
         }
         records.push(record);
     }
@@ -75,9 +78,13 @@ pub fn summary(records: &[BenchRecord]) -> String {
             figures(record.ms),
             detail("saved").map_or_else(String::new, |saved| format!("{:.1}%", 100.0 * saved)),
             detail("saved_per_share").map_or_else(String::new, |per| format!("{per:.2}")),
+            detail("predicted").map_or_else(String::new, |saved| format!("{:.1}%", 100.0 * saved)),
         ]
     });
-    let table = text_table(&["", "pure", "ms", "saved", "of the share"], &rows.collect::<Vec<_>>());
+    let table = text_table(
+        &["", "pure", "ms", "saved", "of the share", "by multiplications"],
+        &rows.collect::<Vec<_>>(),
+    );
     let ms = |kernel: &str| records.iter().find(|record| record.kernel == kernel).map(|record| record.ms);
     match (ms("pure_pass_mask"), ms("atd")) {
         (Some(mask), Some(network)) => {
