@@ -26,6 +26,9 @@ struct LinearParams {
 #if COUNTED
 @group(0) @binding(7) var<storage, read> row_count: array<u32>;          // [1]
 #endif
+#if PLACED
+@group(0) @binding(8) var<storage, read> places: array<u32>;             // [rows], the row of y and of the residual for each
+#endif
 
 #import shared/load tensor=x f16={X_F16} aligned={X_ALIGNED}
 #import shared/load tensor=weight f16={WEIGHT_F16} aligned={WEIGHT_ALIGNED}

@@ -5,7 +5,7 @@
 // are no multiple of four 63 %); TILE 32 has 80 registers and 63 %, so it is for products with few tiles.
 // Workgroup memory: 8 KiB at either tile; x and weight pass through it in chunks of 1024 / TILE inputs.
 #import linear/bindings
-#import linear/epilogue
+#import linear/epilogue placed={PLACED}
 
 const QUADS = {TILE/4}u;          // of rows, and of columns, in a tile
 const CHUNK = {1024/TILE}u;       // inputs staged at once: each invocation brings one 4 x 4 block of x and one of weight

@@ -9,7 +9,7 @@
 // - otherwise (SwiftShader): each invocation loads all it needs. 8 x 16 sums, 4 inputs per round: 20 to 27 %; 8 x 8: 12 to
 //   17 %; 16 x 8: 16 to 21 %.
 #import linear/bindings
-#import linear/epilogue
+#import linear/epilogue placed={PLACED}
 
 const STEP = {STEP}u;    // inputs per round, unrolled: one weight row per lane with SUBGROUP
 

@@ -8,7 +8,7 @@
 // (COLUMN_QUADS 1 only) a quarter of it and one barrier instead of log2(WORKGROUP).
 // Compiled by RADV for navi21: 32 registers with one row, 64 with eight, no spill.
 #import linear/bindings
-#import linear/epilogue
+#import linear/epilogue placed={PLACED}
 
 const LANES = {WORKGROUP/COLUMN_QUADS}u;
 
