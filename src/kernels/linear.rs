@@ -158,7 +158,11 @@ impl Linear {
                 y.clone()
             }
         };
-        let (row_tiles, column_tiles) = (rows.div_ceil(tiling.rows), outputs.div_ceil(tiling.columns));
+        let (mut row_tiles, column_tiles) = (rows.div_ceil(tiling.rows), outputs.div_ceil(tiling.columns));
+        if row_count.is_some() && tiling.kernel == "linear/matmul_cpu" {
+            // A workgroup has up to 8 tiles of as many rows as only the GPU knows.
+            row_tiles = row_tiles.div_ceil(8);
+        }
         let params = LinearParams {
             rows: rows as u32,
             inputs: inputs as u32,
