@@ -1,6 +1,7 @@
 // Rows of the pixels that a sorted list leaves out: `sum`, with VALUES plus their own values.
-// One invocation per EACH units of a row: 1 on GPUs, the whole row on software adapters, which so pass over the list's pixels quickly.
-// Workgroups: ceil(pixels * UNITS / EACH / WORKGROUP).
+// One invocation per EACH units of a row, of every `step`-th row behind the list: 1 unit and at most one row on GPUs, whole rows and
+// several on software adapters, where an invocation without work is not free.
+// Workgroups: ceil(step * UNITS / EACH / WORKGROUP).
 #import shared/grid
 #import atd/rows
 
@@ -20,17 +21,17 @@ fn main(
 ) {
     let group = grid_index(workgroup, workgroups);
     let index = group * {WORKGROUP}u + local;
-    let place = index / {UNITS/EACH}u;
-    if (group >= grid.end || place >= params.pixels) { return; }
-    let pixel = order[place];
+    if (group >= grid.end || index / {UNITS/EACH}u >= params.step) { return; }
     let first = index % {UNITS/EACH}u * {EACH}u;
-    let end = select(first + {EACH}u, first, place < active_count[0]);
-    for (var unit = first; unit < end; unit += 1u) {
-        let element = pixel * UNITS + unit;
+    for (var place = active_count[0] + index / {UNITS/EACH}u; place < params.pixels; place += params.step) {
+        let pixel = order[place];
+        for (var unit = first; unit < first + {EACH}u; unit += 1u) {
+            let element = pixel * UNITS + unit;
 #if VALUES
-        out[element] = sum[element] + qkv[(pixel * 3u + 2u) * UNITS + unit];
+            out[element] = sum[element] + qkv[(pixel * 3u + 2u) * UNITS + unit];
 #else
-        out[element] = sum[element];
+            out[element] = sum[element];
 #endif
+        }
     }
 }

@@ -79,3 +79,13 @@ fn is_past_rows(first_row: u32) -> bool {
     return false;
 #endif
 }
+
+// The row of y and of the residual for a row of the product; one past all rows, which is not stored, for a row that does not count.
+fn target_row(row: u32) -> u32 {
+#if PLACED
+    if (row >= params.rows || is_past_rows(row)) { return 0xffffffffu; }
+    return places[row];
+#else
+    return row;
+#endif
+}

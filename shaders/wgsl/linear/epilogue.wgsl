@@ -1,7 +1,5 @@
 // What follows the product: bias, activation (linear/activation), residual, and the store. Needs the bindings `y`, `bias`, `residual`
 // and params.rows and .outputs, as in linear/bindings.
-// Argument: placed = 1 where row r of the product goes to row places[r] of y, on top of that row of the residual; rows past the counted
-// ones go nowhere.
 #import linear/activation
 #if BIAS
 #import shared/load tensor=bias f16=0 aligned=0
@@ -16,12 +14,7 @@ fn store(row: u32, column: u32, sum: vec4f) {
         return;
     }
     let count = params.outputs - column;
-#if placed
-    if (is_past_rows(row)) { return; }
-    let element = places[row] * params.outputs + column;
-#else
     let element = row * params.outputs + column;
-#endif
     var value = sum;
 #if BIAS
     value += load_bias(column, count);

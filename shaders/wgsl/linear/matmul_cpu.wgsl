@@ -9,7 +9,7 @@
 // - otherwise (SwiftShader): each invocation loads all it needs. 8 x 16 sums, 4 inputs per round: 20 to 27 %; 8 x 8: 12 to
 //   17 %; 16 x 8: 16 to 21 %.
 #import linear/bindings
-#import linear/epilogue placed={PLACED}
+#import linear/epilogue
 
 const STEP = {STEP}u;    // inputs per round, unrolled: one weight row per lane with SUBGROUP
 
@@ -86,8 +86,9 @@ fn main(
         }
 
 #for r in 0..ROWS
+        let target{r} = target_row(first_row + {r*8}u);
 #for c in 0..COLUMNS/4
-        store(first_row + {r*8}u, first_column + {c*4}u, sum{r}_{c});
+        store(target{r}, first_column + {c*4}u, sum{r}_{c});
 #endfor
 #endfor
     }

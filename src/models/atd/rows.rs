@@ -53,6 +53,7 @@ pub(super) fn record_pad(
 #[derive(encase::ShaderType)]
 struct RowParams {
     pixels: u32,
+    step: u32,
 }
 
 /// Records: the values in `qkv` `[pixels, 3 · channels]` of the pixels that the list leaves out, into their places in `rows` `[pixels,
@@ -85,9 +86,12 @@ pub(super) fn record_rest(
     kind: VariantKind,
 ) -> Result<()> {
     let (constants, params, groups) = row_kernel(sum)?;
-    let (constants, groups) = match kind.is_cpu() {
-        true => (constants.0.set("EACH", constants.1).set("WORKGROUP", 8), sum.shape()[0].div_ceil(8)),
-        false => (constants.0.set("EACH", 1), groups),
+    let (constants, params, groups) = if kind.is_cpu() {
+        let groups = sum.shape()[0].div_ceil(8 * 8);
+        let params = RowParams { step: 8 * groups as u32, ..params };
+        (constants.0.set("EACH", constants.1).set("WORKGROUP", 8), params, groups)
+    } else {
+        (constants.0.set("EACH", 1), params, groups)
     };
     let constants = constants.flag("VALUES", values);
     let mut recorder = schedule
@@ -114,6 +118,6 @@ fn row_kernel(rows: &Tensor) -> Result<((Constants, usize), RowParams, usize)> {
     let [pixels, channels] = dims(NAME, "rows", rows, "[pixels, channels]")?;
     let units = if channels.is_multiple_of(4) { channels / 4 } else { channels };
     let constants = elementwise().set("ROW_TYPE", load_type(Dtype::F32, channels)).set("UNITS", units);
-    let params = RowParams { pixels: pixels as u32 };
+    let params = RowParams { pixels: pixels as u32, step: pixels as u32 };
     Ok(((constants, units), params, (pixels * units).div_ceil(ELEMENTWISE)))
 }
