@@ -30,11 +30,23 @@ impl Photo {
 
     /// The same from the bytes of a file.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
-        let mut decoder = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?.into_decoder()?;
-        let orientation = decoder.orientation()?;
-        let mut picture = DynamicImage::from_decoder(decoder)?;
-        picture.apply_orientation(orientation);
-        Ok(Self::from_image(picture.into_rgb32f()))
+        Ok(Self::from_image(decode_upright(bytes)?.into_rgb32f()))
+    }
+
+    /// The picture over black, and its opacity [height, width] where it is not opaque everywhere.
+    pub fn load_with_opacity(path: &Path) -> Result<(Self, Option<Vec<f32>>)> {
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let picture = decode_upright(&bytes)
+            .with_context(|| format!("{} is not a PNG or JPEG picture", path.display()))?;
+        if !picture.color().has_alpha() {
+            return Ok((Self::from_image(picture.into_rgb32f()), None));
+        }
+        let (width, height) = (picture.width() as usize, picture.height() as usize);
+        let rgba = picture.into_rgba32f().into_raw();
+        let pixels = rgba.chunks_exact(4).flat_map(|p| [p[0] * p[3], p[1] * p[3], p[2] * p[3]]).collect();
+        let opacity: Vec<f32> = rgba.chunks_exact(4).map(|p| p[3]).collect();
+        let opacity = opacity.iter().any(|alpha| *alpha < 1.0).then_some(opacity);
+        Ok((Self::from_pixels(height, width, pixels)?, opacity))
     }
 
     /// A picture from values [height, width, 3].
@@ -94,12 +106,54 @@ impl Photo {
         Ok(-10.0 * (squares / self.pixels.len() as f64).log10())
     }
 
+    /// The same of brightness alone (Y of ITU-R BT.601), without a border of so many pixels: how enlarged pictures are compared.
+    pub fn psnr_of_brightness(&self, other: &Self, border: usize) -> Result<f64> {
+        let inside = |photo: &Self| -> Result<Vec<f64>> {
+            ensure!(photo.height.min(photo.width) > 2 * border, "a border of {border} leaves no pixel");
+            let weights = [65.481, 128.553, 24.966].map(|weight| weight / 255.0);
+            let brightness = |y: usize, x: usize| {
+                let pixel = &photo.pixels[(y * photo.width + x) * 3..][..3];
+                pixel
+                    .iter()
+                    .zip(weights)
+                    .map(|(c, weight)| f64::from(c.clamp(0.0, 1.0)) * weight)
+                    .sum::<f64>()
+            };
+            let columns = border..photo.width - border;
+            let rows = border..photo.height - border;
+            Ok(rows.flat_map(|y| columns.clone().map(move |x| brightness(y, x))).collect())
+        };
+        self.psnr(other)?;
+        let (one, two) = (inside(self)?, inside(other)?);
+        let squares = one.iter().zip(&two).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
+        Ok(-10.0 * (squares / one.len() as f64).log10())
+    }
+
+    /// The picture in another size, bicubic (Catmull-Rom), with antialiasing where it becomes smaller.
+    pub fn resized(&self, height: usize, width: usize) -> Result<Self> {
+        let sides = |height: usize, width: usize| {
+            Ok::<_, anyhow::Error>((u32::try_from(width)?, u32::try_from(height)?))
+        };
+        let (from_width, from_height) = sides(self.height, self.width)?;
+        let image = Rgb32FImage::from_raw(from_width, from_height, self.pixels.clone());
+        let image = image.context("the picture's values do not fill its sides")?;
+        let (width, height) = sides(height, width)?;
+        let resized = image::imageops::resize(&image, width, height, image::imageops::FilterType::CatmullRom);
+        Ok(Self::from_image(resized))
+    }
+
     /// The pixels around the middle, at most `side` x `side`.
     pub fn middle(&self, side: usize) -> Self {
         let (height, width) = (self.height.min(side), self.width.min(side));
         let (top, left) = ((self.height - height) / 2, (self.width - width) / 2);
         let line = |y: usize| &self.pixels[(y * self.width + left) * 3..][..width * 3];
         Self { height, width, pixels: (top..top + height).flat_map(line).copied().collect() }
+    }
+
+    /// The upper left of a picture.
+    pub fn cropped(&self, height: usize, width: usize) -> Self {
+        let lines = self.pixels.chunks_exact(self.width * 3).take(height);
+        Self { height, width, pixels: lines.flat_map(|line| &line[..width * 3]).copied().collect() }
     }
 
     /// The largest square in the middle, scaled to `side` x `side`.
@@ -147,6 +201,15 @@ impl Photo {
             pixels: picture.into_raw(),
         }
     }
+}
+
+/// A picture in the format of its file, turned as its metadata says.
+fn decode_upright(bytes: &[u8]) -> Result<DynamicImage> {
+    let mut decoder = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?.into_decoder()?;
+    let orientation = decoder.orientation()?;
+    let mut picture = DynamicImage::from_decoder(decoder)?;
+    picture.apply_orientation(orientation);
+    Ok(picture)
 }
 
 #[cfg(test)]
@@ -212,6 +275,29 @@ mod tests {
         assert!(mean.abs() < 0.003, "{mean}");
         assert!((within - 0.6827).abs() < 0.01, "{within}");
         assert!((photo.psnr(&noisy).unwrap() - 20.0).abs() < 0.1);
+    }
+
+    #[test]
+    fn brightness_weighs_the_colours() {
+        let photo = Photo::from_pixels(6, 6, vec![0.5; 108]).unwrap();
+        let mut other = photo.clone();
+        other.pixels.iter_mut().step_by(3).for_each(|red| *red += 0.1);
+        let expected = -20.0 * (0.1f64 * 65.481 / 255.0).log10();
+        assert!((photo.psnr_of_brightness(&other, 2).unwrap() - expected).abs() < 1e-3);
+        // What differs in the border alone does not count.
+        let mut edge = photo.clone();
+        edge.pixels[0] = 1.0;
+        assert_eq!(photo.psnr_of_brightness(&edge, 1).unwrap(), f64::INFINITY);
+        assert!(photo.psnr_of_brightness(&other, 3).is_err());
+    }
+
+    #[test]
+    fn a_picture_of_another_size_keeps_its_mean() {
+        let photo = gradient(40, 60);
+        let half = photo.resized(20, 30).unwrap();
+        assert_eq!((half.height, half.width), (20, 30));
+        let mean = |photo: &Photo| photo.pixels.iter().sum::<f32>() / photo.pixels.len() as f32;
+        assert!((mean(&half) - mean(&photo)).abs() < 0.01);
     }
 
     #[test]

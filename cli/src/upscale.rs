@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use gristmill::models::atd::{Atd, Tiling, upscale as enlarge};
 use gristmill::run::atd_file;
-use image::{GrayImage, ImageFormat};
+use image::{GrayImage, ImageFormat, RgbaImage};
 use std::io::Cursor;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -20,9 +20,10 @@ pub struct UpscaleArgs {
     input: PathBuf,
     /// PNG file to write
     output: PathBuf,
-    /// Weights of an ATD network with its configuration in the metadata, as `run atd` takes them
+    /// Weights of an ATD network with its configuration in the metadata, as `run atd` takes them; without it a small network
+    /// for twice the size
     #[arg(long, value_name = "FILE.safetensors")]
-    weights: PathBuf,
+    weights: Option<PathBuf>,
     /// How many times larger along each side; must be what the weights are for
     #[arg(long)]
     scale: Option<usize>,
@@ -39,16 +40,27 @@ pub struct UpscaleArgs {
     adapter: AdapterArgs,
 }
 
+/// A small network for twice the size, trained with Pure-Pass: scripts/atd.
+pub const WEIGHTS: &[u8] = include_bytes!("../assets/atd-x2.safetensors");
+
 /// Enlarges the picture; output files appear only when all went well.
 pub fn upscale(args: &UpscaleArgs) -> Result<()> {
     check_output(&args.output, "png")?;
     if let Some(mask) = &args.mask {
         check_output(mask, "png")?;
     }
-    let photo = Photo::load(&args.input)?;
-    let name = || args.weights.display().to_string();
-    let bytes = std::fs::read(&args.weights).with_context(|| format!("cannot read {}", name()))?;
-    let (mut config, weights) = atd_file(&bytes).with_context(name)?;
+    let (photo, opacity) = Photo::load_with_opacity(&args.input)?;
+    let name =
+        || args.weights.as_ref().map_or("the built-in weights".into(), |path| path.display().to_string());
+    let file;
+    let bytes = match &args.weights {
+        Some(path) => {
+            file = std::fs::read(path).with_context(|| format!("cannot read {}", name()))?;
+            &file
+        }
+        None => WEIGHTS,
+    };
+    let (mut config, weights) = atd_file(bytes).with_context(name)?;
     config.variant = args.adapter.variant;
     config.scale = args.scale.unwrap_or(config.scale);
     if args.no_pure_pass {
@@ -72,24 +84,22 @@ pub fn upscale(args: &UpscaleArgs) -> Result<()> {
     let seconds = start.elapsed().as_secs_f64();
     bar.finish_and_clear();
     let large = Photo::from_pixels(result.height, result.width, result.pixels)?;
-    write_whole(&args.output, &large.png()?)
-        .with_context(|| format!("cannot write {}", args.output.display()))?;
-    let mut pure = String::new();
-    if let Some(mask) = result.mask {
-        let share = mask.iter().filter(|pure| **pure).count() as f64 / mask.len() as f64;
-        pure = format!(", {:.0} % of the pixels pure", 100.0 * share);
-        if let Some(path) = &args.mask {
-            let bytes = mask.into_iter().map(|pure| 255 * pure as u8).collect();
-            let picture = GrayImage::from_raw(photo.width as u32, photo.height as u32, bytes)
-                .context("a mask of another size")?;
-            let mut png = Cursor::new(Vec::new());
-            picture.write_to(&mut png, ImageFormat::Png)?;
-            write_whole(path, png.get_ref()).with_context(|| format!("cannot write {}", path.display()))?;
-        }
+    let png = match &opacity {
+        None => large.png()?,
+        Some(opacity) => transparent_png(&large, &photo, opacity)?,
+    };
+    let mask = result.mask.as_deref();
+    if let (Some(mask), Some(path)) = (mask, &args.mask) {
+        let bytes = mask.iter().map(|pure| 255 * *pure as u8).collect();
+        let picture = GrayImage::from_raw(u32::try_from(photo.width)?, u32::try_from(photo.height)?, bytes);
+        let mut png = Cursor::new(Vec::new());
+        picture.context("a mask of another size")?.write_to(&mut png, ImageFormat::Png)?;
+        write_whole(path, png.get_ref()).with_context(|| format!("cannot write {}", path.display()))?;
     }
+    write_whole(&args.output, &png).with_context(|| format!("cannot write {}", args.output.display()))?;
     let _ = gpu.save_pipeline_cache();
     println!(
-        "{}: {} x {} pixels in {seconds:.1} s, {} tiles of {:.0} MiB{pure} (build {})",
+        "{}: {} x {} pixels in {seconds:.1} s, {} tiles of {:.0} MiB (build {})",
         args.output.display(),
         large.width,
         large.height,
@@ -97,5 +107,37 @@ pub fn upscale(args: &UpscaleArgs) -> Result<()> {
         result.report.bytes as f64 / (1 << 20) as f64,
         model.explain().kind
     );
+    if let (Some(mask), Some(pure_pass)) = (mask, model.config().pure_pass) {
+        let share = pure_share(mask);
+        let saved = model.macs().saved(share, pure_pass.compensation);
+        println!(
+            "{:.0} % of the pixels pure: {:.1} % of the multiplications saved",
+            100.0 * share,
+            100.0 * saved
+        );
+    }
     Ok(())
+}
+
+/// Share of the pixels that are pure, 0 to 1.
+pub fn pure_share(mask: &[bool]) -> f64 {
+    mask.iter().filter(|pure| **pure).count() as f64 / mask.len() as f64
+}
+
+/// The enlarged picture, which is over black, with its opacity enlarged beside it (bicubic) and divided out of the colours.
+fn transparent_png(large: &Photo, small: &Photo, opacity: &[f32]) -> Result<Vec<u8>> {
+    let grey = opacity.iter().flat_map(|alpha| [*alpha; 3]).collect();
+    let opacity = Photo::from_pixels(small.height, small.width, grey)?.resized(large.height, large.width)?;
+    let byte = |value: f32| (value.clamp(0.0, 1.0) * 255.0).round() as u8;
+    let pixels = large.pixels.chunks_exact(3).zip(opacity.pixels.chunks_exact(3));
+    let rgba = pixels.flat_map(|(pixel, alpha)| {
+        let alpha = alpha[0].clamp(0.0, 1.0);
+        let color = |value: f32| if alpha > 0.0 { byte(value / alpha) } else { 0 };
+        [color(pixel[0]), color(pixel[1]), color(pixel[2]), byte(alpha)]
+    });
+    let (width, height) = (u32::try_from(large.width)?, u32::try_from(large.height)?);
+    let picture = RgbaImage::from_raw(width, height, rgba.collect()).context("a picture of another size")?;
+    let mut png = Cursor::new(Vec::new());
+    picture.write_to(&mut png, ImageFormat::Png)?;
+    Ok(png.into_inner())
 }

@@ -56,5 +56,48 @@ fn refuses_what_does_not_fit() {
     assert_refused(&run(WEIGHTS, &["--tile", "30"]), &output, &["`tile` = 30", "multiple of the window, 8"]);
     let mask = folder.path("mask.png");
     assert_refused(&run(PLAIN, &["--mask", &mask]), &output, &["--mask", "no pure_pass"]);
-    assert_refused(&gristmill(&["upscale", &input, &output]), &output, &["--weights"]);
+    let cut = folder.path("cut.png");
+    let whole = std::fs::read(&input).unwrap();
+    std::fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
+    assert_refused(
+        &gristmill(&["upscale", &cut, &output]),
+        &output,
+        &["cut.png", "not a PNG or JPEG picture"],
+    );
+}
+
+#[test]
+fn takes_every_kind_of_png_and_keeps_its_opacity() {
+    let folder = Folder::new("upscale_kinds");
+    let (input, output) = (folder.path("in.png"), folder.path("out.png"));
+    let (width, height) = (23, 17);
+    let grey = |x: u32, y: u32| (10 * x + y) as u8;
+    let opacity = |x: u32| if x < 12 { 0 } else { 255 };
+    let pictures: [image::DynamicImage; 5] = [
+        image::GrayImage::from_fn(width, height, |x, y| image::Luma([grey(x, y)])).into(),
+        image::ImageBuffer::from_fn(width, height, |x, y| image::Luma([257 * u16::from(grey(x, y))])).into(),
+        image::ImageBuffer::from_fn(width, height, |x, y| image::Rgb([257 * u16::from(grey(x, y)); 3]))
+            .into(),
+        image::RgbaImage::from_fn(width, height, |x, y| image::Rgba([grey(x, y), 200, 40, opacity(x)]))
+            .into(),
+        image::GrayAlphaImage::from_fn(width, height, |x, y| image::LumaA([grey(x, y), opacity(x)])).into(),
+    ];
+    for picture in pictures {
+        picture.save(&input).unwrap();
+        let run = gristmill(&["upscale", &input, &output]);
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        let said = String::from_utf8_lossy(&run.stdout).into_owned();
+        assert!(said.contains("46 x 34 pixels") && said.contains("of the multiplications saved"), "{said}");
+        let large = image::open(&output).unwrap();
+        assert_eq!((large.width(), large.height()), (46, 34));
+        assert_eq!(large.color().has_alpha(), picture.color().has_alpha());
+        if large.color().has_alpha() {
+            let large = large.to_rgba8();
+            assert!(large.enumerate_pixels().all(|(x, _, pixel)| match x {
+                0..20 => pixel.0 == [0; 4],
+                28.. => pixel.0[3] == 255,
+                _ => true,
+            }));
+        }
+    }
 }

@@ -41,6 +41,9 @@ struct LinearParams {
     column_tiles: u32,
 }
 
+/// Row tiles that a workgroup takes one after the other on a software adapter, where the GPU counts the rows.
+const ROW_TILES_IN_TURN: usize = 8;
+
 /// A kernel and the tile it cuts the output into.
 #[derive(Clone, Debug, PartialEq)]
 struct Tiling {
@@ -159,9 +162,8 @@ impl Linear {
             }
         };
         let (mut row_tiles, column_tiles) = (rows.div_ceil(tiling.rows), outputs.div_ceil(tiling.columns));
-        if row_count.is_some() && tiling.kernel == "linear/matmul_cpu" {
-            // A workgroup has up to 8 tiles of as many rows as only the GPU knows.
-            row_tiles = row_tiles.div_ceil(8);
+        if row_count.is_some() && self.variant.kind.is_cpu() {
+            row_tiles = row_tiles.div_ceil(ROW_TILES_IN_TURN);
         }
         let params = LinearParams {
             rows: rows as u32,
@@ -242,7 +244,8 @@ impl Linear {
         let out_in = self.config.layout == WeightLayout::OutIn;
         if kind.is_cpu() {
             let subgroup = kind == VariantKind::Cpu;
-            let (most_rows, columns, step) = if subgroup { (4, 32, 8) } else { (8, 16, 4) };
+            let (most_rows, most_columns, step) = if subgroup { (4, 32, 8) } else { (8, 16, 4) };
+            let columns = outputs.next_multiple_of(8).min(most_columns);
             // Fewer rows a lane where there are too few to give every lane its share.
             let lane_rows = rows.div_ceil(8).next_power_of_two().min(most_rows);
             let constants = vec![

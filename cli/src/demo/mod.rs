@@ -1,6 +1,7 @@
 //! `gristmill demo`: the kernels at work on a real photo, measured and checked, in one page to look at.
 
 mod codec;
+mod larger;
 mod lla_photo;
 mod regression;
 mod scenes;
@@ -20,6 +21,7 @@ use gristmill::models::frame_search::FrameSearchConfig;
 use gristmill::models::non_local_means::{NonLocalMeans, NonLocalMeansConfig};
 use gristmill::self_check::{Check, self_check};
 use gristmill::{Gpu, Progress, Schedule, Tensor};
+use larger::Larger;
 use lla_photo::LlaPhoto;
 use regression::Regression;
 use scenes::Scenes;
@@ -59,31 +61,35 @@ pub fn demo(args: &DemoArgs) -> Result<()> {
     std::fs::create_dir_all(&args.output).with_context(|| format!("--output {}", args.output.display()))?;
     let start = Instant::now();
 
-    println!("1/8 denoising a photo by attention over patches");
+    println!("1/9 denoising a photo by attention over patches");
     let noisy = photo.with_noise(args.sigma / 255.0, 20);
     let denoised = denoise(&gpu, args, &photo, &noisy)?;
     println!("    PSNR {:.2} dB -> {:.2} dB in {:.0} ms", denoised.noisy_psnr, denoised.psnr, denoised.ms);
 
-    println!("2/8 denoising it by local linear attention");
+    println!("2/9 denoising it by local linear attention");
     let lla_photo = LlaPhoto::run(&gpu, args, &photo, &noisy)?;
     println!("    {}", lla_photo.summary());
 
-    println!("3/8 learning a piecewise linear function while reading it");
+    println!("3/9 learning a piecewise linear function while reading it");
     let regression = Regression::run(&gpu, args)?;
     println!("    {}", regression.summary());
 
-    println!("4/8 letting the frames of a pan over it look for each other");
+    println!("4/9 letting the frames of a pan over it look for each other");
     let pan = Pan::fits(&photo).then(|| search_frames(&gpu, args, &photo)).transpose()?;
 
-    println!("5/8 encoding it in low-rank code");
+    println!("5/9 encoding it in low-rank code");
     let codec = Codec::run(&gpu, args, &photo)?;
     println!("    {}", codec.summary());
 
-    println!("6/8 telling the pixels of scenes apart with few tokens");
+    println!("6/9 telling the pixels of scenes apart with few tokens");
     let scenes = Scenes::run(&gpu, args, &photo)?;
     println!("    {}", scenes.summary());
 
-    println!("7/8 measuring Sparse Query Attention");
+    println!("7/9 enlarging it from half its size");
+    let larger = Larger::run(&gpu, args, &photo)?;
+    println!("    {}", larger.summary());
+
+    println!("8/9 measuring Sparse Query Attention");
     let bench = Bench::start(gpu.clone(), 3, args.adapter.variant, Settings::default())?;
     let records = sqa::sqa(&bench)?;
     bench.finish();
@@ -92,7 +98,7 @@ pub fn demo(args: &DemoArgs) -> Result<()> {
     sqa::plot_speedups(&records).save(&args.output.join("speedup.png"))?;
     write_json(&args.output.join("sqa.json"), &records)?;
 
-    println!("8/8 checking every kernel against its f64 twin");
+    println!("9/9 checking every kernel against its f64 twin");
     let checks = pollster::block_on(self_check(&gpu, args.adapter.variant, |check| {
         println!("    {} {:<34} {}", if check.passed { "ok  " } else { "FAIL" }, check.name, check.detail);
     }))?;
@@ -100,8 +106,18 @@ pub fn demo(args: &DemoArgs) -> Result<()> {
 
     let failed = checks.iter().filter(|check| !check.passed).count();
     let count = checks.len();
-    let parts =
-        Parts { denoised, lla_photo, regression, pan, codec, scenes, peaks: bench.peaks, records, checks };
+    let parts = Parts {
+        denoised,
+        lla_photo,
+        regression,
+        pan,
+        codec,
+        scenes,
+        larger,
+        peaks: bench.peaks,
+        records,
+        checks,
+    };
     let path = report(args, &gpu, &photo, &parts)?;
     println!("\nreport: {}", path.display());
     println!("({:.0} s in all)", start.elapsed().as_secs_f64());
@@ -118,6 +134,7 @@ struct Parts {
     pan: Option<Pan>,
     codec: Codec,
     scenes: Scenes,
+    larger: Larger,
     peaks: Peaks,
     records: Vec<BenchRecord>,
     checks: Vec<Check>,
@@ -184,7 +201,7 @@ fn search_frames(gpu: &Gpu, args: &DemoArgs, photo: &Photo) -> Result<Pan> {
 }
 
 fn report(args: &DemoArgs, gpu: &Gpu, photo: &Photo, parts: &Parts) -> Result<PathBuf> {
-    let Parts { denoised, lla_photo, regression, pan, codec, scenes, peaks, records, checks } = parts;
+    let Parts { denoised, lla_photo, regression, pan, codec, scenes, larger, peaks, records, checks } = parts;
     let variant = gpu.variant(args.adapter.variant)?;
     let subtitle = format!("{} · {:?} · kernels: {}", gpu.info().name, gpu.info().backend, variant.kind);
     let mut report = Report::new("Gristmill", subtitle);
@@ -217,6 +234,7 @@ fn report(args: &DemoArgs, gpu: &Gpu, photo: &Photo, parts: &Parts) -> Result<Pa
     }
     codec.report(&mut report);
     scenes.report(&mut report);
+    larger.report(&mut report);
     let (speedup_header, speedups) = sqa::summary_table(records);
     let (headers, rows) = columns(records);
     report

@@ -51,45 +51,50 @@ fn main(
     if (group >= grid.end) {
         return;
     }
-    let first_tile_row = group / params.column_tiles * {ROWS*8}u;
+    var tile_row = group / params.column_tiles * {ROWS*8}u;
+    if (is_past_rows(tile_row)) {
+        return;
+    }
 #if COUNTED
-    // A tile that ended early would run all its code with every lane masked. So few workgroups are started, and each has every
-    // row_tiles-th tile from its own on, of which those past the rows cost nothing.
-    let rows = min(params.rows, row_count[0]);
-    for (var tile_row = first_tile_row; tile_row < rows; tile_row += params.row_tiles * {ROWS*8}u) {
-#else
-    {
-        let tile_row = first_tile_row;
+    // A few workgroups take all row tiles in turn: one that returns early still runs masked to its end there, epilogue included
+    // (5 us of a ViT-t's GELU), so there must be few of those.
+    loop {
 #endif
-        // This invocation owns ROWS rows, 8 apart, of COLUMNS columns.
-        let first_row = tile_row + local;
-        let first_column = group % params.column_tiles * {COLUMNS}u;
+    // This invocation owns ROWS rows, 8 apart, of COLUMNS columns.
+    let first_row = tile_row + local;
+    let first_column = group % params.column_tiles * {COLUMNS}u;
 #for r in 0..ROWS
-        let x_start{r} = x_row(first_row + {r*8}u);
+    let x_start{r} = x_row(first_row + {r*8}u);
 #for c in 0..COLUMNS/4
-        var sum{r}_{c} = vec4f(0.0);
+    var sum{r}_{c} = vec4f(0.0);
 #endfor
 #endfor
 #if WEIGHT_OUT_IN && SUBGROUP
 #for c in 0..(COLUMNS+7)/8
-        let weight_start{c} = weight_row(first_column + {c*8}u + local);
+    let weight_start{c} = weight_row(first_column + {c*8}u + local);
 #endfor
 #endif
 #if WEIGHT_OUT_IN && !SUBGROUP
 #for c in 0..COLUMNS
-        let weight_start{c} = weight_row(first_column + {c}u);
+    let weight_start{c} = weight_row(first_column + {c}u);
 #endfor
 #endif
 
-        for (var input = 0u; input < params.inputs; input += STEP) {
+    for (var input = 0u; input < params.inputs; input += STEP) {
 #import linear/lane_product weight_input=input
-        }
+    }
 
 #for r in 0..ROWS
-        let target{r} = target_row(first_row + {r*8}u);
+    let target{r} = target_row(first_row + {r*8}u);
 #for c in 0..COLUMNS/4
-        store(target{r}, first_column + {c*4}u, sum{r}_{c});
+    store(target{r}, first_column + {c*4}u, sum{r}_{c});
 #endfor
 #endfor
+#if COUNTED
+        continuing {
+            tile_row += params.row_tiles * {ROWS*8}u;
+            break if is_past_rows(tile_row);
+        }
     }
+#endif
 }

@@ -1,6 +1,6 @@
 // The patches of images as rows, what a patch embedding multiplies: row 0 of an image is the class token's, all zeros, then come
-// the patches in raster order, each [channel][row][column]. One invocation per element.
-// Workgroups: ceil(batch * (1 + patch rows * patch columns) * channels * patch^2 / WORKGROUP).
+// the patches in raster order, each [channel][row][column]. One invocation per row of pixels in a patch: the divisions that find it cost a software adapter
+// more than the pixels. Workgroups: ceil(batch * (1 + patches) * channels * side / WORKGROUP).
 #import shared/grid
 
 struct PatchParams {
@@ -25,17 +25,17 @@ fn main(
     let index = group * {WORKGROUP}u + local;
     let columns = params.width / params.side;
     let tokens = 1u + params.height / params.side * columns;
-    let pixels = params.side * params.side;
-    let element = index % (params.channels * pixels);
-    let row = index / (params.channels * pixels);
+    let line = index % (params.channels * params.side);   // row of pixels in the patch, over all channels
+    let row = index / (params.channels * params.side);
     if (group >= grid.end || row >= params.batch * tokens) { return; }
     let token = row % tokens;
+    let to = index * params.side;
     if (token == 0u) {
-        rows[index] = 0.0;
+        for (var x = 0u; x < params.side; x += 1u) { rows[to + x] = 0.0; }
         return;
     }
-    let plane = row / tokens * params.channels + element / pixels;
-    let y = (token - 1u) / columns * params.side + element % pixels / params.side;
-    let x = (token - 1u) % columns * params.side + element % params.side;
-    rows[index] = image[(plane * params.height + y) * params.width + x];
+    let plane = row / tokens * params.channels + line / params.side;
+    let y = (token - 1u) / columns * params.side + line % params.side;
+    let origin = (plane * params.height + y) * params.width + (token - 1u) % columns * params.side;
+    for (var x = 0u; x < params.side; x += 1u) { rows[to + x] = image[origin + x]; }
 }

@@ -2,12 +2,14 @@
 //! its category attention.
 #![doc = include_str!("../../../docs/pure_pass.md")]
 
+mod cost;
 mod layer;
 mod rows;
 mod sizes;
 mod upscale;
 
 pub use crate::models::named_tensors::NamedTensors;
+pub use cost::AtdMacs;
 pub use layer::{AtdLayer, AtdLayerOutput};
 pub use sizes::AtdSizes;
 pub(crate) use sizes::layer_name;
@@ -223,6 +225,11 @@ impl Atd {
     /// Channels, tokens and depth.
     pub fn sizes(&self) -> &AtdSizes {
         &self.sizes
+    }
+
+    /// Multiplications for a pixel of the given picture.
+    pub fn macs(&self) -> AtdMacs {
+        AtdMacs::new(&self.config, &self.sizes)
     }
 
     /// Which build runs here, and why.

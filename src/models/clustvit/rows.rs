@@ -55,7 +55,7 @@ pub(super) fn record_patches(schedule: &mut Schedule, image: &Tensor, patch: usi
         .bind("image", image)?
         .bind("rows", &rows)?
         .dispatch(
-            rows.elements().div_ceil(ELEMENTWISE),
+            (rows.elements() / patch).div_ceil(ELEMENTWISE),
             Cost { flops: 0.0, bytes: 2.0 * rows.bytes() as f64 },
         )?;
     Ok(rows)
