@@ -217,6 +217,8 @@ struct GroupParams {
     kv_heads: u32,
     row_tiles: u32,
     group: u32,
+    groups: u32,
+    group_step: u32,
     height: u32,
     width: u32,
     scale: f32,
@@ -270,11 +272,15 @@ impl Groups {
         }
         let pixels = self.size[0] * self.size[1];
         let row_tiles = self.group.div_ceil(queries);
+        // Of a list, whose end only the GPU knows, a workgroup on a software adapter has up to 8 groups.
+        let group_step = if kind.is_cpu() && self.window == 0 { self.count.div_ceil(8) } else { self.count };
         let params = GroupParams {
             heads: self.heads as u32,
             kv_heads: 3 * self.heads as u32,
             row_tiles: row_tiles as u32,
             group: self.group as u32,
+            groups: self.count as u32,
+            group_step: group_step as u32,
             height: self.size[0] as u32,
             width: self.size[1] as u32,
             scale: self.scale,
@@ -296,7 +302,7 @@ impl Groups {
         if self.window == 0 {
             recorder = recorder.may_end_early();
         }
-        recorder.dispatch(self.count * self.heads * row_tiles, cost)?;
+        recorder.dispatch(group_step * self.heads * row_tiles, cost)?;
         Ok(out)
     }
 }

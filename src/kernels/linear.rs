@@ -77,7 +77,7 @@ impl Linear {
         bias: Option<&Tensor>,
         residual: Option<&Tensor>,
     ) -> Result<Tensor> {
-        self.record_counted(schedule, x, weight, bias, residual, None)
+        self.record_with(schedule, x, weight, [bias, residual], None, None)
     }
 
     /// The same for as many rows as only the GPU knows: `row_count` `[1]` u32 says how many of x's rows there are. Those past
@@ -93,17 +93,34 @@ impl Linear {
         residual: Option<&Tensor>,
         row_count: &Tensor,
     ) -> Result<Tensor> {
-        self.record_counted(schedule, x, weight, bias, residual, Some(row_count))
+        self.record_with(schedule, x, weight, [bias, residual], Some(row_count), None)
     }
 
-    fn record_counted(
+    /// The same, f32, into rows of a tensor that is there already: row r goes to row `places[r]` of `y`, on top of that row of
+    /// `residual`; `places` `[rows]` u32, none twice. With a `row_count` only as many of x's rows are placed.
+    ///
+    /// Errors: those of [`record`](Self::record).
+    pub(crate) fn record_placed(
         &self,
         schedule: &mut Schedule,
         x: &Tensor,
         weight: &Tensor,
-        bias: Option<&Tensor>,
-        residual: Option<&Tensor>,
+        [bias, residual]: [&Tensor; 2],
         row_count: Option<&Tensor>,
+        [places, y]: [&Tensor; 2],
+    ) -> Result<()> {
+        self.record_with(schedule, x, weight, [Some(bias), Some(residual)], row_count, Some([places, y]))?;
+        Ok(())
+    }
+
+    fn record_with(
+        &self,
+        schedule: &mut Schedule,
+        x: &Tensor,
+        weight: &Tensor,
+        [bias, residual]: [Option<&Tensor>; 2],
+        row_count: Option<&Tensor>,
+        placed: Option<[&Tensor; 2]>,
     ) -> Result<Tensor> {
         let (rows, inputs, outputs) = self.check(x, weight, bias, residual)?;
         check_row_count("linear", row_count)?;
@@ -112,7 +129,7 @@ impl Linear {
         let output_f16 = self.config.output_f16;
         let tiling = self.tiling(rows, outputs);
         // So few rows are all computed: the kernel for them reads every weight in any case.
-        let row_count = row_count.filter(|_| tiling.kernel != "linear/matvec");
+        let row_count = row_count.filter(|_| placed.is_some() || tiling.kernel != "linear/matvec");
         let mut constants = Constants::new()
             .flag("X_F16", x.dtype() == Dtype::F16)
             .flag("WEIGHT_F16", weight.dtype() == Dtype::F16)
@@ -127,13 +144,23 @@ impl Linear {
             .flag("BIAS", bias.is_some())
             .flag("RESIDUAL", residual.is_some())
             .flag("COUNTED", row_count.is_some())
+            .flag("PLACED", placed.is_some())
             .activation(self.config.activation);
         for (name, value) in &tiling.constants {
             constants = constants.set(name, value);
         }
         let mut shape = x.shape().to_vec();
         *shape.last_mut().expect("checked") = outputs;
-        let y = schedule.tensor("linear", &shape, if output_f16 { Dtype::F16 } else { Dtype::F32 })?;
+        let y = match placed {
+            None => schedule.tensor("linear", &shape, if output_f16 { Dtype::F16 } else { Dtype::F32 })?,
+            Some([places, y]) => {
+                expect_dtype("linear", "places", places, &[Dtype::U32])?;
+                expect_shape("linear", "places", places, &[rows])?;
+                expect_dtype("linear", "y", y, &[if output_f16 { Dtype::F16 } else { Dtype::F32 }])?;
+                expect_shape("linear", "y", y, &shape)?;
+                y.clone()
+            }
+        };
         let (mut row_tiles, column_tiles) = (rows.div_ceil(tiling.rows), outputs.div_ceil(tiling.columns));
         if row_count.is_some() && self.variant.kind.is_cpu() {
             row_tiles = row_tiles.div_ceil(ROW_TILES_IN_TURN);
@@ -163,6 +190,9 @@ impl Linear {
         }
         if let Some(row_count) = row_count {
             recorder = recorder.bind("row_count", row_count)?.may_end_early();
+        }
+        if let Some([places, _]) = placed {
+            recorder = recorder.bind("places", places)?;
         }
         recorder.dispatch(row_tiles * column_tiles, cost)?;
         Ok(y)

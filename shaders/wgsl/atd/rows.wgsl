@@ -1,5 +1,6 @@
 struct RowParams {
     pixels: u32,
+    step: u32,    // from one place of an invocation to its next
 }
 
 @group(0) @binding(1) var<uniform> params: RowParams;

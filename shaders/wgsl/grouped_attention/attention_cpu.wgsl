@@ -1,6 +1,6 @@
 // Attention within groups of pixels, for adapters that run on a CPU: 8 lanes x ROWS queries in named registers, KEYS keys a step, as in
 // attention/prefill_cpu. Online softmax (FlashAttention-2, arXiv 2307.08691, algorithm 1).
-// Workgroups: groups * heads * row_tiles.
+// Workgroups: group_step * heads * row_tiles.
 #import grouped_attention/groups
 
 @compute @workgroup_size(8)
@@ -11,96 +11,99 @@ fn main(
 ) {
     let index = grid_index(workgroup, workgroups);
     if (index >= grid.end) { return; }
-    let group = index / params.row_tiles / params.heads;
     let head = index / params.row_tiles % params.heads;
     let first = index % params.row_tiles * {ROWS*8}u;
-    let queries = query_count(group);
-    if (first >= queries) { return; }
     let keys = key_count();
+    // A workgroup that ends early runs all its code with every lane masked: 2 us, on such adapters. So few are started, and each has
+    // several groups, of which those past the list cost nothing.
+    var group = index / params.row_tiles / params.heads;
+    for (; group < params.groups && first < query_count(group); group += params.group_step) {
+        let queries = query_count(group);
 
-    // This lane owns ROWS queries, 8 apart. Past the last one it repeats that and stores nothing.
+        // This lane owns ROWS queries, 8 apart. Past the last one it repeats that and stores nothing.
 #for r in 0..ROWS
-    let row{r} = min(first + {r*8}u + lane, queries - 1u);
-    let query_start{r} = (pixel_at(group, row{r}) * params.kv_heads + head) * {HEAD_DIM}u;
+        let row{r} = min(first + {r*8}u + lane, queries - 1u);
+        let query_start{r} = (pixel_at(group, row{r}) * params.kv_heads + head) * {HEAD_DIM}u;
 #if WINDOW
-    let bias{r} = head * {(2*WINDOW-1)*(2*WINDOW-1)}u + query_place(row{r});
+        let bias{r} = head * {(2*WINDOW-1)*(2*WINDOW-1)}u + query_place(row{r});
 #endif
 #if SHIFTED
-    let region{r} = region(group, row{r});
+        let region{r} = region(group, row{r});
 #endif
 #endfor
 #import attention/lane_state
-    let kv_head = params.heads + head;
-    let value_head = 2u * params.heads + head;
+        let kv_head = params.heads + head;
+        let value_head = 2u * params.heads + head;
 
-    for (var start = 0u; start < keys; start += {KEYS}u) {
-        // 1. Scores.
+        for (var start = 0u; start < keys; start += {KEYS}u) {
+            // 1. Scores.
 #if SUBGROUP
-        let own = pixel_at(group, min(start + lane % {KEYS}u, keys - 1u));
+            let own = pixel_at(group, min(start + lane % {KEYS}u, keys - 1u));
 #else
 #for j in 0..KEYS
-        let own{j} = pixel_at(group, min(start + {j}u, keys - 1u));
+            let own{j} = pixel_at(group, min(start + {j}u, keys - 1u));
 #endfor
 #endif
 #import attention/lane_scores
 
-        // 2. Relative positions. The keys of a step mostly stand side by side, and in one region.
+            // 2. Relative positions. The keys of a step mostly stand side by side, and in one region.
 #if WINDOW && WINDOW % KEYS == 0
-        let step_place = key_place(start);
+            let step_place = key_place(start);
 #endif
 #if SHIFTED && WINDOW / 2 % KEYS == 0
-        let step_region = region(group, start);
+            let step_region = region(group, start);
 #for r in 0..ROWS
-        let apart{r} = select(APART, 0.0, region{r} == step_region);
+            let apart{r} = select(APART, 0.0, region{r} == step_region);
 #endfor
 #endif
 #for j in 0..KEYS
 #if WINDOW && WINDOW % KEYS == 0
-        let key_place{j} = step_place + {j}u;
+            let key_place{j} = step_place + {j}u;
 #endif
 #if WINDOW && WINDOW % KEYS != 0
-        let key_place{j} = key_place(min(start + {j}u, keys - 1u));
+            let key_place{j} = key_place(min(start + {j}u, keys - 1u));
 #endif
 #if SHIFTED && WINDOW / 2 % KEYS != 0
-        let key_region{j} = region(group, min(start + {j}u, keys - 1u));
+            let key_region{j} = region(group, min(start + {j}u, keys - 1u));
 #endif
 #for r in 0..ROWS
 #if WINDOW
-        score{r}_{j} += bias_table[bias{r} - key_place{j}];
+            score{r}_{j} += bias_table[bias{r} - key_place{j}];
 #endif
 #if SHIFTED && WINDOW / 2 % KEYS == 0
-        score{r}_{j} += apart{r};
+            score{r}_{j} += apart{r};
 #endif
 #if SHIFTED && WINDOW / 2 % KEYS != 0
-        score{r}_{j} += select(APART, 0.0, region{r} == key_region{j});
+            score{r}_{j} += select(APART, 0.0, region{r} == key_region{j});
 #endif
 #endfor
 #endfor
 #if KEYS > 1
-        if (start + {KEYS}u > keys) {
+            if (start + {KEYS}u > keys) {
 #for j in 1..KEYS
 #for r in 0..ROWS
-            score{r}_{j} = select(MASKED, score{r}_{j}, start + {j}u < keys);
+                score{r}_{j} = select(MASKED, score{r}_{j}, start + {j}u < keys);
 #endfor
 #endfor
-        }
+            }
 #endif
 
-        // 3. Online softmax. 4. Weighted values.
+            // 3. Online softmax. 4. Weighted values.
 #import attention/lane_softmax
-        {
-            let kv_head = value_head;
+            {
+                let kv_head = value_head;
 #import attention/lane_values
+            }
         }
-    }
 
 #for r in 0..ROWS
-    if (first + {r*8}u + lane < queries) {
-        let inverse = 1.0 / sum{r};
-        let out_start = (out_row(group, row{r}) * params.heads + head) * {HEAD_DIM}u;
+        if (first + {r*8}u + lane < queries) {
+            let inverse = 1.0 / sum{r};
+            let out_start = (out_row(group, row{r}) * params.heads + head) * {HEAD_DIM}u;
 #for c in 0..(HEAD_DIM+3)/4
-        store_out(out_start + {c*4}u, {HEAD_DIM-c*4}u, inverse * out{r}_{c});
+            store_out(out_start + {c*4}u, {HEAD_DIM-c*4}u, inverse * out{r}_{c});
+#endfor
+        }
 #endfor
     }
-#endfor
 }

@@ -11,6 +11,8 @@ struct GroupParams {
     kv_heads: u32,   // heads in a row of qkv: 3 * heads
     row_tiles: u32,  // tiles of queries of one group and head
     group: u32,      // keys of a group
+    groups: u32,
+    group_step: u32, // a workgroup has every group_step-th group from its own on (attention_cpu)
     height: u32,     // of the picture, multiples of WINDOW
     width: u32,
     scale: f32,

@@ -26,6 +26,9 @@ struct LinearParams {
 #if COUNTED
 @group(0) @binding(7) var<storage, read> row_count: array<u32>;          // [1]
 #endif
+#if PLACED
+@group(0) @binding(8) var<storage, read> places: array<u32>;             // [rows], the row of y and of the residual for each
+#endif
 
 #import shared/load tensor=x f16={X_F16} aligned={X_ALIGNED}
 #import shared/load tensor=weight f16={WEIGHT_F16} aligned={WEIGHT_ALIGNED}
@@ -73,5 +76,15 @@ fn is_past_rows(first_row: u32) -> bool {
     return first_row >= min(row_count[0], params.rows);
 #else
     return false;
+#endif
+}
+
+// The row of y and of the residual for a row of the product; one past all rows, which is not stored, for a row that does not count.
+fn target_row(row: u32) -> u32 {
+#if PLACED
+    if (row >= params.rows || is_past_rows(row)) { return 0xffffffffu; }
+    return places[row];
+#else
+    return row;
 #endif
 }

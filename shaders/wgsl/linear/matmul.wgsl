@@ -97,7 +97,7 @@ fn main(
 #for q in 0..TILE/32
 #for r in 0..4
 #for c in 0..TILE/32
-    store(first_row + row * 4u + {q*32+r}u, first_column + column * 4u + {c*32}u, sum{q*4+r}_{c});
+    store(target_row(first_row + row * 4u + {q*32+r}u), first_column + column * 4u + {c*32}u, sum{q*4+r}_{c});
 #endfor
 #endfor
 #endfor

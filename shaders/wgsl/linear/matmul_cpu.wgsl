@@ -85,8 +85,9 @@ fn main(
     }
 
 #for r in 0..ROWS
+    let target{r} = target_row(first_row + {r*8}u);
 #for c in 0..COLUMNS/4
-    store(first_row + {r*8}u, first_column + {c*4}u, sum{r}_{c});
+    store(target{r}, first_column + {c*4}u, sum{r}_{c});
 #endfor
 #endfor
 #if COUNTED

@@ -85,7 +85,7 @@ fn main(
         for (var s = 1u; s < subgroups; s++) {
             sum += partial[local * {WORKGROUP/4}u + s];
         }
-        store(local, column, sum);
+        store(target_row(local), column, sum);
     }
 #else
 #for r in 0..ROWS
@@ -102,7 +102,7 @@ fn main(
     }
     if (lane == 0u) {
 #for r in 0..ROWS
-        store({r}u, column, sum{r});
+        store(target_row({r}u), column, sum{r});
 #endfor
     }
 #endif

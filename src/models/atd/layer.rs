@@ -1,6 +1,6 @@
 //! One layer: window, dictionary and category attention side by side, then the feed-forward part.
 
-use super::rows::{record_place_values, record_scatter};
+use super::rows::{record_place_values, record_rest};
 use super::{AtdConfig, AtdSizes, Compensation, EPSILON};
 use crate::error::Result;
 use crate::gpu::Gpu;
@@ -15,7 +15,7 @@ use crate::kernels::norm::{Norm, NormConfig};
 use crate::kernels::token_dictionary::{DictionaryWeights, RefinementWeights, TokenDictionary};
 use crate::models::named_tensors::NamedTensors;
 use crate::schedule::Schedule;
-use crate::tensor::Tensor;
+use crate::tensor::{Dtype, Tensor};
 use crate::variant::Variant;
 
 /// One layer of ATD (arXiv 2401.08209, figure 3), with its weights.
@@ -258,17 +258,23 @@ impl AtdLayer {
     ) -> Result<Tensor> {
         let rows = self.category.record(schedule, qkv, sorted, self.weights.category_scale)?;
         let [weight, bias] = &self.weights.category_out;
-        let rest = if masked { self.compensation } else { Compensation::Zero };
-        let projected = match (masked, rest) {
-            (false, _) => self.linear.record(schedule, &rows, weight, Some(bias), None)?,
+        let out = schedule.tensor("sum of branches", sum.shape(), Dtype::F32)?;
+        let project = |schedule: &mut Schedule, row_count| {
+            let placed = [&sorted.order, &out];
+            self.linear.record_placed(schedule, &rows, weight, [bias, sum], row_count, placed)
+        };
+        match (masked, self.compensation) {
+            (false, _) => project(schedule, None)?,
             (true, Compensation::ProjectedValue) => {
                 record_place_values(schedule, sorted, qkv, &rows)?;
-                self.linear.record(schedule, &rows, weight, Some(bias), None)?
+                project(schedule, None)?;
             }
-            (true, _) => {
-                self.linear.record_rows(schedule, &rows, weight, Some(bias), None, &sorted.active_count)?
+            (true, rest) => {
+                project(schedule, Some(&sorted.active_count))?;
+                let values = rest == Compensation::Value;
+                record_rest(schedule, sorted, [sum, qkv, &out], values, self.explain().kind)?;
             }
-        };
-        record_scatter(schedule, sorted, &projected, sum, qkv, rest)
+        }
+        Ok(out)
     }
 }
