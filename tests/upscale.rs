@@ -3,6 +3,7 @@
 mod common;
 
 use common::gpu;
+use gristmill::Dtype;
 use gristmill::models::atd::{Atd, Tiling, Upscaled, upscale};
 use gristmill::models::picture::Picture;
 use gristmill::run::atd_file;
@@ -64,6 +65,14 @@ fn the_network_beats_bicubic_with_and_without_pure_pass() {
     assert!(found[0] > bicubic + 1.0, "{found:?}, bicubic {bicubic}");
     assert!((found[0] - found[1]).abs() < 0.2, "{found:?}");
     assert!(pure > 0.05 && pure < 0.95, "{pure}");
+
+    // Storage as halves costs less than 0.02 dB.
+    let (config, weights) = atd_file(WEIGHTS).unwrap();
+    let halves = gristmill::models::atd::AtdConfig { dtype: Dtype::F16, ..config };
+    let halves = Atd::new(gpu(), halves, &weights).unwrap();
+    let found_halves = psnr(&enlarge(&halves, &small, 256).pixels, whole.as_raw());
+    println!("stored as halves {found_halves:.3} dB");
+    assert!((found_halves - found[0]).abs() < 0.02, "{found_halves}, {found:?}");
 }
 
 /// Two neighbouring tiles, each enlarged by itself, differ in their overlap by less than one step of a byte; and the blend of all is

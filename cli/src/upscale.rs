@@ -3,9 +3,10 @@
 use crate::AdapterArgs;
 use crate::denoise::bar;
 use crate::photo::Photo;
-use crate::run::{check_output, write_whole};
+use crate::run::{check_output, parse_dtype, write_whole};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use gristmill::Dtype;
 use gristmill::models::atd::{Atd, Tiling, upscale as enlarge};
 use gristmill::run::atd_file;
 use image::{GrayImage, ImageFormat, RgbaImage};
@@ -33,6 +34,9 @@ pub struct UpscaleArgs {
     /// Write which pixels were pure as a black and white PNG
     #[arg(long, value_name = "FILE.png", conflicts_with = "no_pure_pass")]
     mask: Option<PathBuf>,
+    /// Storage of the network's matrices: f32 or f16
+    #[arg(long, default_value = "f32", value_parser = parse_dtype)]
+    dtype: Dtype,
     /// Pixels along a tile's side, a multiple of the network's window; larger ones need more memory
     #[arg(long, default_value_t = Tiling::default().tile)]
     tile: usize,
@@ -62,6 +66,7 @@ pub fn upscale(args: &UpscaleArgs) -> Result<()> {
     };
     let (mut config, weights) = atd_file(bytes).with_context(name)?;
     config.variant = args.adapter.variant;
+    config.dtype = args.dtype;
     config.scale = args.scale.unwrap_or(config.scale);
     if args.no_pure_pass {
         config.pure_pass = None;

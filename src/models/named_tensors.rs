@@ -122,10 +122,14 @@ pub(super) fn upload_part(
     if dtype != Dtype::F16 {
         return Tensor::upload(gpu, name, &shape, data);
     }
+    Tensor::upload(gpu, name, &shape, &halves(name, data)?)
+}
+
+/// Each value rounded to a half. Errors: `Shape` for one past the range of f16.
+pub(super) fn halves(name: &str, data: &[f32]) -> Result<Vec<f16>> {
     if let Some(index) = data.iter().position(|value| value.abs() > f16::MAX.to_f32()) {
         let found = format!("has {} at index {index}", data[index]);
         return Err(Error::shape(NAME, name, found, "at most ±65504 for f16"));
     }
-    let halves: Vec<f16> = data.iter().map(|&value| f16::from_f32(value)).collect();
-    Tensor::upload(gpu, name, &shape, &halves)
+    Ok(data.iter().map(|&value| f16::from_f32(value)).collect())
 }

@@ -63,6 +63,7 @@ pub(super) fn model_config(config: &Config) -> Result<AtdConfig> {
         group: count("group", default.group)?,
         heads: count("heads", default.heads)?,
         pure_pass,
+        dtype: Dtype::F32,
         variant: None,
     };
     config.check()?;
@@ -96,7 +97,7 @@ pub(super) fn planes<T: Copy>(picture: &[T]) -> impl Iterator<Item = T> {
 }
 
 async fn on_gpu(gpu: &Gpu, inputs: &Inputs, config: &Config, options: &RunOptions) -> Result<Done> {
-    let config = AtdConfig { variant: options.variant, ..model_config(config)? };
+    let config = AtdConfig { dtype: options.dtype, variant: options.variant, ..model_config(config)? };
     let Pictures { height, width, each } = pictures(inputs, &config)?;
     let scale = config.scale;
     let model = Atd::new(gpu, config, &inputs.model_weights()?)?;

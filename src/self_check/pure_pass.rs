@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::kernels::pure_pass::{PurePassConfig, PurePassMask};
 use crate::models::atd::{Atd, AtdConfig, AtdSizes, Compensation, NamedTensors, PurePass};
 use crate::schedule::{Schedule, no_progress};
+use crate::tensor::Dtype;
 use crate::twins::atd::AtdTwin;
 use crate::twins::pure_pass::{color_labels, levels, pure_mask};
 
@@ -54,6 +55,7 @@ impl<F: FnMut(&Check)> Checker<'_, F> {
             group: 50,
             heads: 2,
             pure_pass: Some(pure_pass),
+            dtype: Dtype::F32,
             variant: self.variant,
         };
         let mut weights = NamedTensors::default();

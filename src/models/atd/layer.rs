@@ -1,7 +1,7 @@
 //! One layer: window, dictionary and category attention side by side, then the feed-forward part.
 
 use super::rows::{record_place_values, record_rest};
-use super::{AtdConfig, AtdSizes, Compensation, EPSILON};
+use super::{AtdConfig, AtdSizes, Compensation, EPSILON, upload_kernel};
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::kernels::category_sort::{CategorySort, SortedCategories};
@@ -13,7 +13,7 @@ use crate::kernels::linear::{Linear, LinearConfig};
 use crate::kernels::linear_types::{Activation, WeightLayout};
 use crate::kernels::norm::{Norm, NormConfig};
 use crate::kernels::token_dictionary::{DictionaryWeights, RefinementWeights, TokenDictionary};
-use crate::models::named_tensors::NamedTensors;
+use crate::models::named_tensors::{NamedTensors, upload_part};
 use crate::schedule::Schedule;
 use crate::tensor::{Dtype, Tensor};
 use crate::variant::Variant;
@@ -83,7 +83,7 @@ impl AtdLayer {
         prefix: &str,
         shifted: bool,
     ) -> Result<Self> {
-        let &AtdConfig { window, heads, group, variant, .. } = config;
+        let &AtdConfig { window, heads, group, dtype, variant, .. } = config;
         let shapes: Vec<_> =
             sizes.layer_shapes(heads, window).into_iter().chain(sizes.refinement_shapes()).collect();
         let floats = |name: &str| -> Result<(&[usize], &[f32])> {
@@ -96,6 +96,11 @@ impl AtdLayer {
         };
         let pair =
             |first: &str, second: &str| -> Result<[Tensor; 2]> { Ok([upload(first)?, upload(second)?]) };
+        let matrix = |first: &str, second: &str| -> Result<[Tensor; 2]> {
+            let (shape, data) = floats(first)?;
+            let shape = [shape[0], shape[1]];
+            Ok([upload_part(gpu, &format!("{prefix}{first}"), shape, data, dtype)?, upload(second)?])
+        };
 
         let linear = |activation| {
             let config =
@@ -124,9 +129,9 @@ impl AtdLayer {
         };
         let layer_weights = LayerWeights {
             norms: [pair("n1_g", "n1_b")?, pair("n2_g", "n2_b")?],
-            qkv: pair("wqkv", "bqkv")?,
+            qkv: matrix("wqkv", "bqkv")?,
             bias: window_attention.upload_bias(gpu, floats("win.rpb")?.1)?,
-            window_out: pair("win.wo", "win.bo")?,
+            window_out: matrix("win.wo", "win.bo")?,
             dictionary: DictionaryWeights {
                 wq: upload("ca.wq")?,
                 bq: upload("ca.bq")?,
@@ -137,13 +142,13 @@ impl AtdLayer {
                 scale: upload("ca.scale")?,
             },
             category_scale: floats("aca.logit_scale")?.1[0].min(100f32.ln()).exp(),
-            category_out: pair("aca.wo", "aca.bo")?,
-            feed_in: pair("f1_w", "f1_b")?,
+            category_out: matrix("aca.wo", "aca.bo")?,
+            feed_in: matrix("f1_w", "f1_b")?,
             depthwise: (
-                depthwise.upload_weight(gpu, &format!("{prefix}dw_w"), kernel, floats("dw_w")?.1)?,
+                upload_kernel(gpu, &depthwise, &format!("{prefix}dw_w"), kernel, floats("dw_w")?.1, dtype)?,
                 upload("dw_b")?,
             ),
-            feed_out: pair("f2_w", "f2_b")?,
+            feed_out: matrix("f2_w", "f2_b")?,
             refinement,
         };
         Ok(Self {

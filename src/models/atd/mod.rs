@@ -23,6 +23,7 @@ use crate::kernels::convolution::{
 use crate::kernels::norm::{Norm, NormConfig};
 use crate::kernels::pure_pass::{PureMask, PurePassConfig, PurePassMask};
 use crate::kernels::{dims, expect_dtype};
+use crate::models::named_tensors::halves;
 use crate::schedule::Schedule;
 use crate::tensor::{Dtype, Tensor};
 use crate::variant::{Variant, VariantKind};
@@ -88,13 +89,15 @@ pub struct AtdConfig {
     pub heads: usize,
     /// Which pixels leave category attention; `None`: all stay.
     pub pure_pass: Option<PurePass>,
+    /// Storage of the matrices and kernels, f32 or f16; those of dictionary attention are f32.
+    pub dtype: Dtype,
     /// The build, instead of the one that fits the adapter.
     pub variant: Option<VariantKind>,
 }
 
 impl Default for AtdConfig {
     fn default() -> Self {
-        Self { scale: 2, window: 16, group: 128, heads: 4, pure_pass: None, variant: None }
+        Self { scale: 2, window: 16, group: 128, heads: 4, pure_pass: None, dtype: Dtype::F32, variant: None }
     }
 }
 
@@ -106,6 +109,9 @@ impl AtdConfig {
         }
         if self.window < 2 || !self.window.is_multiple_of(2) {
             return Err(Error::config(NAME, "window", self.window, "an even number"));
+        }
+        if ![Dtype::F32, Dtype::F16].contains(&self.dtype) {
+            return Err(Error::config(NAME, "dtype", self.dtype.name(), "f32 or f16"));
         }
         if let Some(pure_pass) = &self.pure_pass {
             pure_pass.mask.check()?;
@@ -122,6 +128,21 @@ impl AtdConfig {
             return Err(Error::shape(NAME, "img", found, expected));
         }
         Ok([height, width].map(|side| side.next_multiple_of(self.window)))
+    }
+}
+
+/// A convolution's weight, stored as f32 or f16. Errors: `Shape`, also for a value past the range of f16, `Limit`, `OutOfMemory`.
+fn upload_kernel(
+    gpu: &Gpu,
+    convolution: &Convolution,
+    name: &str,
+    shape: [usize; 4],
+    values: &[f32],
+    dtype: Dtype,
+) -> Result<ConvolutionWeight> {
+    match dtype {
+        Dtype::F16 => convolution.upload_weight(gpu, name, shape, &halves(name, values)?),
+        _ => convolution.upload_weight(gpu, name, shape, values),
     }
 }
 
@@ -170,7 +191,7 @@ impl Atd {
     pub fn new(gpu: &Gpu, config: AtdConfig, weights: &NamedTensors) -> Result<Self> {
         config.check()?;
         let sizes = AtdSizes::of(weights)?;
-        let AtdConfig { scale, window, heads, variant, .. } = config;
+        let AtdConfig { scale, window, heads, dtype, variant, .. } = config;
         if heads == 0 || !sizes.channels.is_multiple_of(heads) {
             let expected = format!("a divisor of the {} channels", sizes.channels);
             return Err(Error::config(NAME, "heads", heads, expected));
@@ -185,7 +206,7 @@ impl Atd {
             let weight = weights.floats(&format!("{name}_w"), &shape)?;
             let bias = weights.floats(&format!("{name}_b"), &[outputs])?;
             let bias: Vec<f32> = bias.iter().enumerate().map(|(i, b)| b + offset(i)).collect();
-            let weight = convolution.upload_weight(gpu, &format!("{name}_w"), shape, weight)?;
+            let weight = upload_kernel(gpu, &convolution, &format!("{name}_w"), shape, weight, dtype)?;
             Ok::<_, Error>((weight, Tensor::upload(gpu, &format!("{name}_b"), &[outputs], &bias)?))
         };
         let blocks = sizes.layers.iter().enumerate().map(|(b, &layers)| {
