@@ -7,7 +7,7 @@ use crate::kernels::pure_pass::{PurePassConfig, PurePassMask};
 use crate::models::atd::{
     Atd, AtdConfig, AtdLayer, AtdMacs, AtdSizes, Compensation, NamedTensors, PurePass, layer_name,
 };
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, StepTime};
 use crate::tensor::Tensor;
 use crate::variant::VariantKind;
 
@@ -121,6 +121,93 @@ pub fn pure_pass_mask(gpu: &Gpu, case: &PurePassCase, variant: Option<VariantKin
     Ok(Prepared { plan, variant: gpu.variant(variant)?.kind, extra_bytes })
 }
 
+/// Milliseconds of a network's parts, in the order of [`AtdTimes::PARTS`].
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct AtdTimes {
+    /// Milliseconds.
+    pub ms: [f64; AtdTimes::PARTS.len()],
+}
+
+impl AtdTimes {
+    /// The parts of [`AtdMacs`], with what belongs to each: norms to the matrices behind them, sorting to category attention.
+    pub const PARTS: [&str; 10] = [
+        "convolutions",
+        "qkv",
+        "window attention",
+        "window projection",
+        "dictionary",
+        "category attention",
+        "category projection",
+        "feed-forward",
+        "depthwise",
+        "refinement",
+    ];
+
+    /// Sorts the steps of a plan of one network by the parts to which they belong: a layer records them one after the other.
+    pub fn new(steps: &[StepTime]) -> Self {
+        let [
+            ends,
+            qkv,
+            window,
+            window_projection,
+            dictionary,
+            category,
+            projection,
+            feed,
+            depthwise,
+            refinement,
+        ] = std::array::from_fn(|part| part);
+        let (mut ms, mut part) = ([0.0; Self::PARTS.len()], ends);
+        for step in steps {
+            part = match step.label {
+                "window attention" => window,
+                "dictionary keys" | "similarity" => dictionary,
+                "column statistics" | "column slopes" | "column weights" | "chunk sums" | "refine" => {
+                    refinement
+                }
+                "category attention" => category,
+                "count categories" | "category starts" | "place categories" | "place values"
+                | "rest rows" => category,
+                "norm" if part == category || part == projection => feed,
+                "norm" => qkv,
+                "linear" if part == window => window_projection,
+                "linear" if part == window_projection => dictionary,
+                "linear" if part == category => projection,
+                "linear" if part == depthwise => feed,
+                "linear" => part,
+                _ if part == feed => depthwise,
+                _ => ends,
+            };
+            ms[part] += step.ms;
+        }
+        Self { ms }
+    }
+
+    /// Share of each part in the time, 0 to 1.
+    pub fn shares(&self) -> [f64; Self::PARTS.len()] {
+        let total: f64 = self.ms.iter().sum();
+        self.ms.map(|ms| ms / total)
+    }
+
+    /// Share of each part in the multiplications of ATD-light for this case, Pure-Pass not counted.
+    pub fn predicted(case: &PurePassCase) -> [f64; Self::PARTS.len()] {
+        let macs = AtdMacs::new(&case.config(None), &atd_light());
+        let parts = [
+            macs.convolutions,
+            macs.qkv,
+            macs.window,
+            macs.window_projection,
+            macs.dictionary,
+            macs.category,
+            macs.category_projection,
+            macs.feed_forward,
+            macs.depthwise,
+            macs.refinement,
+        ];
+        parts.map(|part| part as f64 / macs.total() as f64)
+    }
+}
+
 /// Matrices that neither grow nor shrink what they multiply.
 fn random_weights(config: &AtdConfig, sizes: &AtdSizes) -> NamedTensors {
     let mut weights = NamedTensors::default();
@@ -132,4 +219,55 @@ fn random_weights(config: &AtdConfig, sizes: &AtdSizes) -> NamedTensors {
         weights.insert(&name, &shape, data.collect());
     }
     weights
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::{Clock, Cost};
+
+    #[test]
+    fn steps_are_sorted_by_the_part_they_belong_to() {
+        let labels = [
+            "pad picture",
+            "convolution",
+            "norm",
+            "norm",
+            "linear",
+            "window attention",
+            "linear",
+            "linear",
+            "linear",
+            "linear",
+            "dictionary keys",
+            "linear",
+            "similarity",
+            "linear",
+            "count categories",
+            "category starts",
+            "place categories",
+            "category attention",
+            "linear",
+            "norm",
+            "linear",
+            "convolution",
+            "linear",
+            "column statistics",
+            "column slopes",
+            "column weights",
+            "chunk sums",
+            "refine",
+            "norm",
+            "linear",
+            "convolution",
+            "pixel shuffle",
+        ];
+        let steps =
+            labels.map(|label| StepTime { label, ms: 1.0, cost: Cost::default(), clock: Clock::Host });
+        let times = AtdTimes::new(&steps);
+        assert_eq!(times.ms, [4.0, 5.0, 1.0, 1.0, 7.0, 4.0, 1.0, 3.0, 1.0, 5.0]);
+        assert!((times.shares().iter().sum::<f64>() - 1.0).abs() < 1e-12);
+        let case = PurePassCase { side: 64, scale: 2, pure: None, compensation: Compensation::Value };
+        assert!((AtdTimes::predicted(&case).iter().sum::<f64>() - 1.0).abs() < 1e-12);
+    }
 }

@@ -3,9 +3,9 @@
 use super::Bench;
 use crate::plot::{LineChart, Scale, Series};
 use crate::record::{BenchRecord, figures, text_table};
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use gristmill::Dtype;
-use gristmill::measure::{PurePassCase, atd_category_attention, atd_network, pure_pass_mask};
+use gristmill::measure::{AtdTimes, PurePassCase, atd_category_attention, atd_network, pure_pass_mask};
 use gristmill::models::atd::Compensation;
 use serde_json::{Value, json};
 
@@ -50,7 +50,12 @@ pub fn pure_pass(bench: &Bench) -> Result<Vec<BenchRecord>> {
     let measured = bench.measure(&prepared)?;
     let mut records: Vec<BenchRecord> = Vec::new();
     for ((kernel, case), measured) in labels.into_iter().zip(&measured) {
-        let keys = [("size", json!(side)), ("pure", json!(case.pure)), ("comp", json!(comp))];
+        let keys = [
+            ("size", json!(side)),
+            ("scale", json!(scale)),
+            ("pure", json!(case.pure)),
+            ("comp", json!(comp)),
+        ];
         let mut record = bench.record(kernel, Dtype::F32, &keys, measured);
         let first = records.iter().find(|other| other.kernel == kernel).map(|other| other.ms);
         if let (Some(first), Some(share)) = (first, case.pure) {
@@ -64,6 +69,16 @@ pub fn pure_pass(bench: &Bench) -> Result<Vec<BenchRecord>> {
             }
         }
         records.push(record);
+    }
+    if with_network {
+        // The plain network's parts, beside their multiplications.
+        let plan = &prepared[cases.len() + 1].plan;
+        let times = AtdTimes::new(&pollster::block_on(plan.profile())?);
+        let plain =
+            records.iter_mut().find(|record| record.kernel == "atd").context("the network was timed")?;
+        for (name, share) in AtdTimes::PARTS.iter().zip(times.shares()) {
+            plain.details.insert(format!("share of {name}"), share);
+        }
     }
     Ok(records)
 }
@@ -87,11 +102,25 @@ pub fn summary(records: &[BenchRecord]) -> String {
     );
     let ms = |kernel: &str| records.iter().find(|record| record.kernel == kernel).map(|record| record.ms);
     match (ms("pure_pass_mask"), ms("atd")) {
-        (Some(mask), Some(network)) => {
-            format!("{table}\nThe mask takes {:.2} % of the network's time.\n", 100.0 * mask / network)
-        }
+        (Some(mask), Some(network)) => format!(
+            "{table}\nThe mask takes {:.2} % of the network's time.\n\nParts of the network without Pure-Pass (a profiled run):\n{}",
+            100.0 * mask / network,
+            parts(records)
+        ),
         _ => table,
     }
+}
+
+/// Each part's share of the time and of the multiplications.
+fn parts(records: &[BenchRecord]) -> String {
+    let Some(plain) = records.iter().find(|record| record.kernel == "atd") else { return String::new() };
+    let scale = plain.shape["scale"].as_u64().unwrap_or(2) as usize;
+    let case = PurePassCase { side: 256, scale, pure: None, compensation: Compensation::Value };
+    let rows = AtdTimes::PARTS.iter().zip(AtdTimes::predicted(&case)).map(|(name, macs)| {
+        let time = plain.details.get(&format!("share of {name}")).copied().unwrap_or(f64::NAN);
+        vec![name.to_string(), format!("{:.1}%", 100.0 * time), format!("{:.1}%", 100.0 * macs)]
+    });
+    text_table(&["", "of the time", "of the multiplications"], &rows.collect::<Vec<_>>())
 }
 
 /// Time saved against the share of pure pixels, and dashed that share itself.
