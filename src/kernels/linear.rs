@@ -41,7 +41,7 @@ struct LinearParams {
     column_tiles: u32,
 }
 
-/// Row tiles that a workgroup takes one after the other on a software adapter, where the GPU counts the rows.
+/// Row tiles that a workgroup takes one after the other on lavapipe, where the GPU counts the rows.
 const ROW_TILES_IN_TURN: usize = 8;
 
 /// A kernel and the tile it cuts the output into.
@@ -162,7 +162,7 @@ impl Linear {
             }
         };
         let (mut row_tiles, column_tiles) = (rows.div_ceil(tiling.rows), outputs.div_ceil(tiling.columns));
-        if row_count.is_some() && self.variant.kind.is_cpu() {
+        if row_count.is_some() && self.variant.kind.is_cpu() && self.variant.kind.uses_subgroups() {
             row_tiles = row_tiles.div_ceil(ROW_TILES_IN_TURN);
         }
         let params = LinearParams {

@@ -55,9 +55,9 @@ fn main(
     if (is_past_rows(tile_row)) {
         return;
     }
-#if COUNTED
+#if COUNTED && SUBGROUP
     // A few workgroups take all row tiles in turn: one that returns early still runs masked to its end there, epilogue included
-    // (5 us of a ViT-t's GELU), so there must be few of those.
+    // (5 us of a ViT-t's GELU), so there must be few of those. Not for SwiftShader, which takes minutes and gigabytes to compile this loop.
     loop {
 #endif
     // This invocation owns ROWS rows, 8 apart, of COLUMNS columns.
@@ -90,7 +90,7 @@ fn main(
     store(target{r}, first_column + {c*4}u, sum{r}_{c});
 #endfor
 #endfor
-#if COUNTED
+#if COUNTED && SUBGROUP
         continuing {
             tile_row += params.row_tiles * {ROWS*8}u;
             break if is_past_rows(tile_row);
