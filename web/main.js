@@ -104,6 +104,8 @@ try {
   await init();
   const names = kernels();
   element("kernel").append(...names.map((name) => new Option(name)));
+  // One that runs without a file.
+  element("kernel").value = names.find((name) => EXAMPLES[name]);
   showInput();
   const { adapter } = JSON.parse(await info());
   element("adapter").textContent = title(adapter);
