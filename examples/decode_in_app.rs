@@ -8,12 +8,13 @@
 //! writes `decoded.png` and the last frame, `frame.png`, into DIRECTORY (`target/decode_in_app` if none is named). No codebook
 //! is trained here: its codewords are cosines of many sizes, which any picture can be made of.
 
+mod common;
+
+use common::{AnyResult, FORMAT, save, texture};
 use gristmill::kernels::lowrank_vq::{LowRankVq, LowRankVqConfig, pack_indices};
 use gristmill::{Gpu, Plan, Schedule, Tensor, wgpu};
 use std::f32::consts::PI;
 use std::path::{Path, PathBuf};
-
-type AnyResult<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// Pixels along a patch's side.
 const PATCH: usize = 8;
@@ -22,8 +23,6 @@ const ITERATIONS: usize = 6;
 /// Sizes of a cosine, a seventh of an octave apart: the largest is 8, that of a white patch, and number 21 is 1.
 const SIZES: usize = 64;
 const SIZE_ONE: usize = 21;
-/// Kernels store into `rgba8unorm`, which every WebGPU device can.
-const FORMAT: wgpu::TextureFormat = wgpu::TextureFormat::Rgba8Unorm;
 const FRAME: (u32, u32) = (640, 480);
 const FRAMES: u32 = 3;
 
@@ -251,39 +250,4 @@ impl Scene {
         pass.set_bind_group(0, &self.bind_group, &[]);
         pass.draw(0..3, frame..frame + 1);
     }
-}
-
-fn texture(device: &wgpu::Device, (width, height): (u32, u32), usage: wgpu::TextureUsages) -> wgpu::Texture {
-    device.create_texture(&wgpu::TextureDescriptor {
-        label: None,
-        size: wgpu::Extent3d { width, height, depth_or_array_layers: 1 },
-        mip_level_count: 1,
-        sample_count: 1,
-        dimension: wgpu::TextureDimension::D2,
-        format: FORMAT,
-        usage,
-        view_formats: &[],
-    })
-}
-
-fn save(device: &wgpu::Device, queue: &wgpu::Queue, texture: &wgpu::Texture, path: &Path) -> AnyResult<()> {
-    // Rows of a copy start at multiples of 256 bytes.
-    let (row, pitch) = (4 * texture.width() as usize, (4 * texture.width()).next_multiple_of(256));
-    let pixels = device.create_buffer(&wgpu::BufferDescriptor {
-        label: None,
-        size: (pitch * texture.height()) as u64,
-        usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
-        mapped_at_creation: false,
-    });
-    let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(pitch), rows_per_image: None };
-    let mut encoder = device.create_command_encoder(&Default::default());
-    let to = wgpu::TexelCopyBufferInfo { buffer: &pixels, layout };
-    encoder.copy_texture_to_buffer(texture.as_image_copy(), to, texture.size());
-    queue.submit([encoder.finish()]);
-    pixels.map_async(wgpu::MapMode::Read, .., |result| result.expect("the buffer is ours to map"));
-    device.poll(wgpu::PollType::wait_indefinitely())?;
-    let bytes = pixels.get_mapped_range(..)?;
-    let rows: Vec<u8> = bytes.chunks(pitch as usize).flat_map(|line| &line[..row]).copied().collect();
-    image::save_buffer(path, &rows, texture.width(), texture.height(), image::ColorType::Rgba8)?;
-    Ok(())
 }

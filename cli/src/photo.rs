@@ -24,8 +24,7 @@ pub struct Photo {
 impl Photo {
     /// Reads a PNG or JPEG file, turned upright as its metadata says. Grey becomes RGB; alpha is dropped.
     pub fn load(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Self::decode(&bytes).with_context(|| format!("{} is not a PNG or JPEG picture", path.display()))
+        Ok(Self::from_image(load_upright(path)?.into_rgb32f()))
     }
 
     /// The same from the bytes of a file.
@@ -35,9 +34,7 @@ impl Photo {
 
     /// The picture over black, and its opacity [height, width] where it is not opaque everywhere.
     pub fn load_with_opacity(path: &Path) -> Result<(Self, Option<Vec<f32>>)> {
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let picture = decode_upright(&bytes)
-            .with_context(|| format!("{} is not a PNG or JPEG picture", path.display()))?;
+        let picture = load_upright(path)?;
         if !picture.color().has_alpha() {
             return Ok((Self::from_image(picture.into_rgb32f()), None));
         }
@@ -201,6 +198,12 @@ impl Photo {
             pixels: picture.into_raw(),
         }
     }
+}
+
+/// The picture of a file, as [`decode_upright`].
+fn load_upright(path: &Path) -> Result<DynamicImage> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    decode_upright(&bytes).with_context(|| format!("{} is not a PNG or JPEG picture", path.display()))
 }
 
 /// A picture in the format of its file, turned as its metadata says.

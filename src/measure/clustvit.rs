@@ -6,7 +6,9 @@ use crate::gpu::Gpu;
 use crate::kernels::cluster_merge::{
     ClusterMerge, ClusterMergeConfig, ClusterWeights, Regenerate, RegenerateConfig, RegenerateWeights,
 };
-use crate::models::clustvit::{ClustVit, ClustVitConfig, ClustVitCost, ClustVitSize, NamedTensors};
+use crate::models::clustvit::{
+    ClustVit, ClustVitConfig, ClustVitCost, ClustVitSize, NamedTensors, block_shapes,
+};
 use crate::schedule::Schedule;
 use crate::tensor::{Dtype, Tensor};
 use crate::variant::VariantKind;
@@ -133,20 +135,7 @@ fn random_weights(case: &ClustVitCase) -> NamedTensors {
     add("norm_g", &[width]);
     add("norm_b", &[width]);
     for index in 0..depth {
-        let parts: [(&str, &[usize]); 12] = [
-            ("ln1_g", &[width]),
-            ("ln1_b", &[width]),
-            ("ln2_g", &[width]),
-            ("ln2_b", &[width]),
-            ("wqkv", &[3 * width, width]),
-            ("bqkv", &[3 * width]),
-            ("wo", &[width, width]),
-            ("bo", &[width]),
-            ("w1", &[mlp, width]),
-            ("b1", &[mlp]),
-            ("w2", &[width, mlp]),
-            ("b2", &[width]),
-        ];
+        let parts = block_shapes(width, mlp);
         parts.iter().for_each(|(name, shape)| add(&format!("blocks.{index}.{name}"), shape));
     }
     add("clusterer.w1", &[clusterer, width]);

@@ -4,7 +4,7 @@ use super::cluster_merge::signed;
 use super::clustvit::model_config;
 use super::{Config, Inputs, Outputs};
 use crate::error::{Error, Result};
-use crate::models::clustvit::{ClustVitConfig, NAME, NamedTensors};
+use crate::models::clustvit::{ClustVitConfig, NAME, NamedTensors, block_shapes};
 use crate::twins::cluster_merge::TwoLayers;
 use crate::twins::clustvit::{BlockWeights, ClustVitShape, ClustVitWeights, clustvit as twin};
 use std::collections::BTreeMap;
@@ -115,23 +115,8 @@ fn shapes(
     );
     for prefix in (0..depth).map(|i| format!("blocks.{i}.")) {
         let [hidden, _] = tensors.dims(&format!("{prefix}w1"), "[hidden, D]")?;
-        add(
-            &prefix,
-            &[
-                ("ln1_g", &[width]),
-                ("ln1_b", &[width]),
-                ("ln2_g", &[width]),
-                ("ln2_b", &[width]),
-                ("wqkv", &[3 * width, width]),
-                ("bqkv", &[3 * width]),
-                ("wo", &[width, width]),
-                ("bo", &[width]),
-                ("w1", &[hidden, width]),
-                ("b1", &[hidden]),
-                ("w2", &[width, hidden]),
-                ("b2", &[width]),
-            ],
-        );
+        let shapes = block_shapes(width, hidden);
+        add(&prefix, &shapes.each_ref().map(|(name, shape)| (*name, shape.as_slice())));
     }
     if config.merge {
         let [hidden, _] = tensors.dims("clusterer.w1", "[hidden, D]")?;

@@ -81,45 +81,9 @@ fn main(
 #endfor
 #endfor
 #endfor
-            // 3. Relative positions. The keys of a step mostly stand side by side, and in one region.
-#if WINDOW && WINDOW % KEYS == 0
-            let step_place = key_place(tile + start);
-#endif
-#if SHIFTED && WINDOW / 2 % KEYS == 0
-            let step_region = region(group, tile + start);
-#for r in 0..ROWS
-            let apart{r} = select(APART, 0.0, region{r} == step_region);
-#endfor
-#endif
-#for j in 0..KEYS
-#if WINDOW && WINDOW % KEYS == 0
-            let key_place{j} = step_place + {j}u;
-#endif
-#if WINDOW && WINDOW % KEYS != 0
-            let key_place{j} = key_place(min(tile + start + {j}u, keys - 1u));
-#endif
-#if SHIFTED && WINDOW / 2 % KEYS != 0
-            let key_region{j} = region(group, min(tile + start + {j}u, keys - 1u));
-#endif
-#for r in 0..ROWS
-#if WINDOW
-            score{r}_{j} += bias_tile[bias{r} - key_place{j}];
-#endif
-#if SHIFTED && WINDOW / 2 % KEYS == 0
-            score{r}_{j} += apart{r};
-#endif
-#if SHIFTED && WINDOW / 2 % KEYS != 0
-            score{r}_{j} += select(APART, 0.0, region{r} == key_region{j});
-#endif
-#endfor
-#endfor
-            if (tile + start + {KEYS}u > keys) {
-#for j in 1..KEYS
-#for r in 0..ROWS
-                score{r}_{j} = select(MASKED, score{r}_{j}, tile + start + {j}u < keys);
-#endfor
-#endfor
-            }
+            // 3. Relative positions.
+            let first_key = tile + start;
+#import grouped_attention/relative_scores bias=bias_tile
 
             // 4. Online softmax. 5. Weighted values.
 #import attention/lane_softmax

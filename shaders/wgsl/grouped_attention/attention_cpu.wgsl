@@ -46,47 +46,9 @@ fn main(
 #endif
 #import attention/lane_scores
 
-            // 2. Relative positions. The keys of a step mostly stand side by side, and in one region.
-#if WINDOW && WINDOW % KEYS == 0
-            let step_place = key_place(start);
-#endif
-#if SHIFTED && WINDOW / 2 % KEYS == 0
-            let step_region = region(group, start);
-#for r in 0..ROWS
-            let apart{r} = select(APART, 0.0, region{r} == step_region);
-#endfor
-#endif
-#for j in 0..KEYS
-#if WINDOW && WINDOW % KEYS == 0
-            let key_place{j} = step_place + {j}u;
-#endif
-#if WINDOW && WINDOW % KEYS != 0
-            let key_place{j} = key_place(min(start + {j}u, keys - 1u));
-#endif
-#if SHIFTED && WINDOW / 2 % KEYS != 0
-            let key_region{j} = region(group, min(start + {j}u, keys - 1u));
-#endif
-#for r in 0..ROWS
-#if WINDOW
-            score{r}_{j} += bias_table[bias{r} - key_place{j}];
-#endif
-#if SHIFTED && WINDOW / 2 % KEYS == 0
-            score{r}_{j} += apart{r};
-#endif
-#if SHIFTED && WINDOW / 2 % KEYS != 0
-            score{r}_{j} += select(APART, 0.0, region{r} == key_region{j});
-#endif
-#endfor
-#endfor
-#if KEYS > 1
-            if (start + {KEYS}u > keys) {
-#for j in 1..KEYS
-#for r in 0..ROWS
-                score{r}_{j} = select(MASKED, score{r}_{j}, start + {j}u < keys);
-#endfor
-#endfor
-            }
-#endif
+            // 2. Relative positions.
+            let first_key = start;
+#import grouped_attention/relative_scores bias=bias_table
 
             // 3. Online softmax. 4. Weighted values.
 #import attention/lane_softmax

@@ -65,6 +65,25 @@ impl BlockOperators {
     }
 }
 
+/// Names and shapes of a block's weights, `hidden` being the width of its MLP.
+#[cfg(feature = "diagnostics")]
+pub(crate) fn block_shapes(width: usize, hidden: usize) -> [(&'static str, Vec<usize>); 12] {
+    [
+        ("ln1_g", vec![width]),
+        ("ln1_b", vec![width]),
+        ("ln2_g", vec![width]),
+        ("ln2_b", vec![width]),
+        ("wqkv", vec![3 * width, width]),
+        ("bqkv", vec![3 * width]),
+        ("wo", vec![width, width]),
+        ("bo", vec![width]),
+        ("w1", vec![hidden, width]),
+        ("b1", vec![hidden]),
+        ("w2", vec![width, hidden]),
+        ("b2", vec![width]),
+    ]
+}
+
 impl Block {
     /// The weights `{prefix}ln1_g` and so on. Errors: `Shape`, `Limit`, `OutOfMemory`.
     pub fn new(gpu: &Gpu, weights: &NamedTensors, prefix: &str, width: usize, dtype: Dtype) -> Result<Self> {

@@ -7,6 +7,8 @@ mod head;
 mod rows;
 
 pub use crate::models::named_tensors::NamedTensors;
+#[cfg(feature = "diagnostics")]
+pub(crate) use block::block_shapes;
 pub use cost::{ClustVitCost, ClustVitSize};
 pub use head::{SegmenterConfig, SegmenterHead};
 
