@@ -218,7 +218,7 @@ async function run() {
   show("size", decoded.length, `${code.width} × ${code.height} pixels of 3 colours`);
   show("workgroups", workgroups, `${workgroups} = ${kernel.metadata.dispatch}`);
   show("milliseconds", milliseconds, `${milliseconds.toFixed(1)} ms`);
-  show("difference", difference, difference.toExponential(1));
+  show("difference", difference, difference ? difference.toExponential(1) : "none");
   element("metadata").textContent = JSON.stringify(kernel.metadata, null, 1);
   element("wgsl").textContent = kernel.wgsl;
   device.destroy();
