@@ -215,10 +215,11 @@ async function run() {
 
   const expected = decodeInJavaScript(code);
   const difference = decoded.reduce((worst, value, n) => Math.max(worst, Math.abs(value - expected[n])), 0);
-  show("size", decoded.length, `${code.width} × ${code.height} pixels of 3 colours`);
-  show("workgroups", workgroups, `${workgroups} = ${kernel.metadata.dispatch}`);
+  show("size", decoded.length, `${code.width} × ${code.height}`);
+  show("workgroups", workgroups, String(workgroups));
   show("milliseconds", milliseconds, `${milliseconds.toFixed(1)} ms`);
   show("difference", difference, difference ? difference.toExponential(1) : "none");
+  element("formula").textContent = kernel.metadata.dispatch;
   element("metadata").textContent = JSON.stringify(kernel.metadata, null, 1);
   element("wgsl").textContent = kernel.wgsl;
   device.destroy();
@@ -228,7 +229,7 @@ async function run() {
 
 async function start() {
   document.body.dataset.state = "running";
-  element("run").disabled = true;
+  element("again").disabled = true;
   element("error").hidden = true;
   element("status").textContent = "Running …";
   try {
@@ -241,9 +242,9 @@ async function start() {
     element("error").textContent = error.message;
     element("error").hidden = false;
   }
-  element("run").disabled = false;
+  element("again").disabled = false;
 }
 
-element("run").addEventListener("click", start);
+element("again").addEventListener("click", start);
 fetch("main.js").then((response) => response.text()).then((text) => (element("source").textContent = text));
 await start();

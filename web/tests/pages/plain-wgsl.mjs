@@ -44,7 +44,7 @@ export async function test({ page, address, screenshot, native }) {
   assert.equal(await page.textContent("#source"), await readFile(here("../../site/plain-wgsl/main.js"), "utf8"), "main.js is shown, and was not bundled");
   assert.equal(JSON.parse(await page.textContent("#metadata")).kernel, "lowrank_vq/decode");
   assert.match(await page.textContent("#wgsl"), /fn main\(/);
-  await page.click("#run");
+  await page.click("#again");
   await ended();
   assert.equal(await state(), "ready");
   await screenshot("plain-wgsl");
@@ -54,7 +54,7 @@ export async function test({ page, address, screenshot, native }) {
     const response = await route.fetch();
     await route.fulfill({ response, body: (await response.text()).replaceAll("params.gain", "(0.99 * params.gain)") });
   });
-  await page.click("#run");
+  await page.click("#again");
   await ended();
   assert.equal(await state(), "error");
   assert.match(await page.textContent("#error"), /differ by 0\.0/);
