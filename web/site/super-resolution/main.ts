@@ -25,7 +25,7 @@ const numbers = figures({
   "psnr-network": "PSNR, network",
   "pure-share": "Pixels that are pure",
   "saved-share": "Multiplications saved",
-  time: "Time on the GPU",
+  time: "Time of the network",
   tiles: "Tiles",
   "tile-memory": "GPU memory of a tile",
   size: "Size",
