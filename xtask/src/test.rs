@@ -43,7 +43,7 @@ pub fn run(part: Option<&str>) -> Result<()> {
     if wanted("web") {
         summary.step("browser package has no native code", no_native_code);
         let built = summary.step("browser package, size", || {
-            let size = web::build(Package::Shipped)?;
+            let size = web::build_package(Package::Shipped)?;
             for (what, bytes, limit) in
                 [("", size.bytes, WASM_BYTES), (" compressed", size.compressed, WASM_COMPRESSED)]
             {
@@ -54,14 +54,21 @@ pub fn run(part: Option<&str>) -> Result<()> {
             Ok(())
         });
         if built {
-            summary.step("browser tests", || web::browser_tests(Package::Shipped));
+            summary.step("browser tests", || web::in_chromium("browser.mjs", Package::Shipped));
+            if summary.step("site", web::build_site) {
+                // The pages' figures are compared with those of the command.
+                summary.step("site tests", || {
+                    process::run(process::cargo().args(["build", "-p", "gristmill-cli"]))?;
+                    web::in_chromium("site.mjs", Package::Shipped)
+                });
+            }
+            summary.step("browser self-test of every kernel", || {
+                web::build_package(Package::Diagnostics)?;
+                web::in_chromium("self_test.mjs", Package::Diagnostics)
+            });
         } else {
             summary.skip("browser tests");
         }
-        summary.step("browser self-test of every kernel", || {
-            web::build(Package::Diagnostics)?;
-            web::browser_tests(Package::Diagnostics)
-        });
     }
     summary.finish()
 }
