@@ -19,8 +19,8 @@ export function records(): Records {
   const head = element("tr", {}, ...COLUMNS.map((name, index) => element("th", { scope: "col", class: index > 2 && "number" }, name)));
   const table = element("table", {}, element("thead", {}, head), body);
   const bars = element("div", { id: "bars", class: "bars", role: "img", "aria-label": "Share of the nearer peak by kernel; the table has the figures" });
-  const key = [element("span", { class: "key" }), "bound by multiply-adds", element("span", { class: "key memory" }), "bound by memory"];
-  const chart = element("figure", {}, element("figcaption", {}, "Share of the nearer peak", ...key), bars);
+  const key = [element("span", { class: "key" }), "of multiply-adds", element("span", { class: "key memory" }), "of copying"];
+  const chart = element("figure", {}, element("figcaption", {}, "Share of the nearer peak:", ...key), bars);
   const root = element("div", { hidden: true }, chart, element("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "What was measured" }, table));
 
   function row(kernel: string, cells: readonly HTMLTableCellElement[]): void {

@@ -1,6 +1,6 @@
 // A file decoded into a canvas as often as it goes.
 
-import type { Played } from "gristmill";
+import { DeviceLostError, type Played } from "gristmill";
 import { button, figures } from "../common/controls.js";
 import { byId, element } from "../common/dom.js";
 import type { Page } from "../common/page.js";
@@ -15,6 +15,8 @@ export interface Film {
 }
 
 const SECONDS = 3;
+const LOST =
+  "The GPU was lost while it drew into the canvas; everything else on this page goes on with another. Some browsers can't draw with WebGPU where there is no GPU";
 
 /** Puts the button, the screen and the figures into the page's section; `load` says what is played. */
 export function filmSection(page: Page): { load(film: Film | undefined): void } {
@@ -29,10 +31,14 @@ export function filmSection(page: Page): { load(film: Film | undefined): void } 
     const { name, file, codebooks, width, height } = loaded;
     numbers.clear();
     const played = await page.run(`Playing ${name}`, (gristmill, options): Promise<Played> => {
-      // A canvas goes to the worker for good, so each film has one of its own; so has one that starts again after a loss of the device.
+      // A canvas goes to the worker for good, so each film has one of its own.
       const canvas = element("canvas", { id: "screen", width, height, role: "img", "aria-label": `${name}, decoded again and again` });
       screen.replaceChildren(canvas);
-      return gristmill.play(file, codebooks, canvas.transferControlToOffscreen(), { ...options, seconds: SECONDS });
+      const played = gristmill.play(file, codebooks, canvas.transferControlToOffscreen(), { ...options, seconds: SECONDS });
+      // Not once more by itself: some browsers without a GPU lose the device by every canvas of WebGPU, and give up after a few.
+      return played.catch((error: unknown) => {
+        throw error instanceof DeviceLostError ? new Error(LOST, { cause: error }) : error;
+      });
     });
     if (!played) return;
     const { frames, framesPerSecond } = played;
