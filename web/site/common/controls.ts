@@ -132,11 +132,16 @@ export function figures(names: Readonly<Record<string, string>>): Figures {
 
 /** A time as people say it. */
 export function duration(milliseconds: number): string {
-  if (milliseconds < 100) return `${milliseconds.toFixed(1)} ms`;
-  return milliseconds < 10_000 ? `${Math.round(milliseconds)} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
+  if (milliseconds < 100) return `${milliseconds.toFixed(1)}\u00a0ms`;
+  return milliseconds < 10_000 ? `${Math.round(milliseconds)}\u00a0ms` : `${(milliseconds / 1000).toFixed(1)}\u00a0s`;
+}
+
+/** A size in pixels, which is not broken between lines. */
+export function sides(width: number, height: number): string {
+  return `${width}\u00a0×\u00a0${height}`;
 }
 
 /** A share as per cent. */
 export function percent(share: number, digits = 1): string {
-  return `${(100 * share).toFixed(digits)} %`;
+  return `${(100 * share).toFixed(digits)}\u00a0%`;
 }

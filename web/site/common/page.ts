@@ -1,7 +1,8 @@
 // The frame of a page: header, footer, one Gristmill, and runs with progress, Cancel and errors.
 //
 // A page's index.html has a <main> with its own parts. `Page.open` adds the header, the footer, and at `<div id="run">` the status line,
-// the progress bar with Cancel, and the box for errors. `document.body.dataset.state` is `loading`, `ready`, `running` or `error`.
+// the progress bar with Cancel, and the box for errors. `document.body.dataset.state` is `loading`, `ready`, `running` or `error`;
+// `dataset.runs` counts the runs that have ended, `dataset.losses` the devices that were lost.
 
 import type { AdapterReport, CallOptions, CreateOptions } from "gristmill";
 import { DeviceLostError, Gristmill } from "gristmill";
@@ -41,7 +42,9 @@ export class Page {
   readonly #progress = element("div", { class: "progress", hidden: true }, this.#bar, this.#share, this.#cancel);
   readonly #adapter = element("p", { id: "adapter", class: "quiet" });
   #gristmill: Gristmill | undefined;
+  #deviceless = false;
   #run: Run | undefined;
+  #ended = 0;
   /** How many devices have been lost, the notice of the next loss, and the making of the device after the last. */
   #losses = 0;
   #loss: Promise<void> = Promise.resolve();
@@ -80,8 +83,9 @@ export class Page {
     this.#status.textContent = text;
   }
 
-  /** Shows an error with what to do; the next run clears it. */
+  /** Shows an error with what to do; the next run clears it. Nothing hides that there is no device. */
   showError(error: unknown, remedy?: Remedy): void {
+    if (this.#deviceless) return;
     this.#error.replaceChildren(element("p", {}, help(error)));
     if (remedy) {
       const button = element("button", { type: "button" }, remedy.label);
@@ -96,9 +100,10 @@ export class Page {
   }
 
   clearError(): void {
+    if (this.#deviceless) return;
     this.#error.hidden = true;
     this.#error.replaceChildren();
-    if (document.body.dataset.state === "error" && this.#gristmill) this.state = "ready";
+    if (document.body.dataset.state === "error") this.state = "ready";
   }
 
   /** Ends the run, if one goes on. */
@@ -149,6 +154,7 @@ export class Page {
         this.#run = undefined;
       }
       end();
+      document.body.dataset.runs = String(++this.#ended);
     }
   }
 
@@ -184,9 +190,16 @@ export class Page {
       this.say("");
       this.state = "ready";
     } catch (error) {
-      this.say("");
-      this.showError(error);
+      this.#giveUp(error);
     }
+  }
+
+  /** There is no device, and there will be none. */
+  #giveUp(error: unknown): void {
+    this.#gristmill = undefined;
+    this.say("");
+    this.showError(error);
+    this.#deviceless = true;
   }
 
   /** Recovers from every loss of the device and tells the visitor. */
@@ -202,8 +215,7 @@ export class Page {
       try {
         await this.#recovery;
       } catch (error) {
-        this.#gristmill = undefined;
-        this.showError(error);
+        this.#giveUp(error);
         return;
       }
       this.#showAdapter();
