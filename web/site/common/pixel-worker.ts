@@ -1,0 +1,56 @@
+// Reads pictures and computes on them, off the page's thread. The page's side is pictures.ts.
+
+import type { Picture } from "gristmill";
+import { psnr, psnrOfBrightness, resized } from "./pixels.js";
+
+/** A picture file, and what became of it. */
+export interface Read {
+  readonly picture: Picture;
+  /** The file's own size, before it was shrunk to the limit. */
+  readonly width: number;
+  readonly height: number;
+}
+
+/** What the worker can do. */
+const tasks = { read, resized, psnr, psnrOfBrightness, png };
+
+export type Tasks = typeof tasks;
+export type Request = { id: number; name: keyof Tasks; values: readonly unknown[] };
+export type Answer = { id: number } & ({ value: unknown } | { message: string });
+
+/** Pixels of a file; a larger one than `limit` pixels is shrunk where `shrink` says so, else its size comes without pixels. */
+async function read(file: Blob, limit: number, shrink: boolean): Promise<Read> {
+  const bitmap = await createImageBitmap(file, { premultiplyAlpha: "none" });
+  const { width, height } = bitmap;
+  const factor = width * height > limit ? Math.sqrt(limit / (width * height)) : 1;
+  if (factor < 1 && !shrink) {
+    bitmap.close();
+    return { picture: { data: new Uint8ClampedArray(), width: 0, height: 0 }, width, height };
+  }
+  const [newWidth, newHeight] = [Math.max(1, Math.floor(width * factor)), Math.max(1, Math.floor(height * factor))];
+  const context = new OffscreenCanvas(newWidth, newHeight).getContext("2d", { willReadFrequently: true });
+  if (!context) throw new Error("this browser has no canvas for a picture of this size");
+  context.imageSmoothingQuality = "high";
+  context.drawImage(bitmap, 0, 0, newWidth, newHeight);
+  bitmap.close();
+  const { data } = context.getImageData(0, 0, newWidth, newHeight);
+  return { picture: { data, width: newWidth, height: newHeight }, width, height };
+}
+
+/** A picture as a PNG file. */
+async function png({ data, width, height }: Picture): Promise<Blob> {
+  const canvas = new OffscreenCanvas(width, height);
+  canvas.getContext("2d")?.putImageData(new ImageData(new Uint8ClampedArray(data), width, height), 0, 0);
+  return canvas.convertToBlob({ type: "image/png" });
+}
+
+addEventListener("message", async ({ data: { id, name, values } }: MessageEvent<Request>) => {
+  const task = tasks[name] as (...values: readonly unknown[]) => unknown;
+  let answer: Answer;
+  try {
+    answer = { id, value: await task(...values) };
+  } catch (error) {
+    answer = { id, message: error instanceof Error ? error.message : String(error) };
+  }
+  postMessage(answer);
+});

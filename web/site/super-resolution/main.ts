@@ -1,0 +1,3 @@
+import { Page } from "../common/page.js";
+
+await Page.open("super-resolution");
