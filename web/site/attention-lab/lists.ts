@@ -32,3 +32,18 @@ export function finding(selection: FrameSelection, film: Film) {
   const next = others[0] && { frame: others[0].frame, patches: Math.round(others[0].share * patches) };
   return { patches, planted, next, found: planted > (next?.patches ?? 0) };
 }
+
+/** Of the last quarter of the tokens: the mean share of dense attention's weight that lies in their listed frames. */
+export function lateWeight({ weight }: FrameSelection): number {
+  const late = weight.subarray(weight.length - Math.floor(weight.length / 4));
+  return late.reduce((sum, value) => sum + value, 0) / late.length;
+}
+
+/** Of the same tokens: the share of the keys that they see which lies in these frames. */
+export function keyShare({ frames, topN }: FrameSelection): number {
+  const tokens = frames * FRAME_TOKENS;
+  const count = Math.floor(tokens / 4);
+  let sum = 0;
+  for (let token = tokens - count; token < tokens; token++) sum += ((token % FRAME_TOKENS) + 1 + (topN - 1) * FRAME_TOKENS) / (token + 1);
+  return sum / count;
+}

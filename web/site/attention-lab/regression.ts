@@ -1,6 +1,6 @@
 // In-context regression by three kinds of attention: samples are keys and values, every place on the curve is a query.
 
-import type { CallOptions, Gristmill, Tensor } from "gristmill";
+import { type CallOptions, type Gristmill, type Tensor, encodeTensors } from "gristmill";
 import type { Samples } from "./curve.js";
 
 export const METHODS = ["softmax", "linear", "lla"] as const;
@@ -28,28 +28,37 @@ const END = 0.1;
  * exp(-(q - k)² / 2h²) is exp(q k / h² - k² / 2h²) times a factor of the query alone, which the softmax takes out: a scale of 1 / h²
  * and a bias of each key.
  */
-export async function predict(
-  gristmill: Gristmill,
-  samples: Samples,
-  queries: Float64Array,
-  { bandwidth, ridge }: Settings,
-  options: CallOptions = {},
-): Promise<Predictions> {
-  const { signal } = options;
-  const inputs = { q: column(queries), k: column(samples.x), v: column(samples.y) };
+function problem(samples: Samples, queries: Float64Array, { bandwidth, ridge }: Settings) {
   const square = bandwidth * bandwidth;
-  const scale = 1 / square;
   const key_bias: Tensor<Float32Array> = {
     shape: [1, samples.x.length],
     data: Float32Array.from(samples.x, (x) => (-x * x) / (2 * square)),
   };
+  const pairs = { q: column(queries), k: column(samples.x), v: column(samples.y) };
+  return { pairs, inputs: { ...pairs, key_bias }, scale: 1 / square, ridge: ridge * square };
+}
+
+export async function predict(
+  gristmill: Gristmill,
+  samples: Samples,
+  queries: Float64Array,
+  settings: Settings,
+  { signal }: Required<CallOptions>,
+): Promise<Predictions> {
+  const { pairs, inputs, scale, ridge } = problem(samples, queries, settings);
   // Every pair weighs the same at scale 0: one line through all of them, the limit that linear attention is.
   const [softmax, linear, lla] = await Promise.all([
-    gristmill.attention({ ...inputs, key_bias }, { scale }, { signal }),
-    gristmill.flashLla(inputs, { scale: 0, ridge: ridge * variance(samples.x) }, { signal }),
-    gristmill.flashLla({ ...inputs, key_bias }, { scale, ridge: ridge * square }, { signal }),
+    gristmill.attention(inputs, { scale }, { signal }),
+    gristmill.flashLla(pairs, { scale: 0, ridge: settings.ridge * variance(samples.x) }, { signal }),
+    gristmill.flashLla(inputs, { scale, ridge }, { signal }),
   ]);
   return { softmax: softmax.out.data, linear: linear.out.data, lla: lla.out.data };
+}
+
+/** The input of `gristmill run flash_lla` (and, without its ridge, of `attention`) as a safetensors file. */
+export function fileOf(samples: Samples, queries: Float64Array, settings: Settings): Uint8Array<ArrayBuffer> {
+  const { inputs, scale, ridge } = problem(samples, queries, settings);
+  return new Uint8Array(encodeTensors(inputs, { kernel: "flash_lla", config: JSON.stringify({ scale, ridge }) }));
 }
 
 /** Mean squared error, of all places and of those at the ends. */
