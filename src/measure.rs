@@ -8,12 +8,14 @@ mod convolution;
 mod lowrank_vq;
 mod native_sparse;
 mod pure_pass;
+mod suite;
 
 pub use clustvit::{ClustVitCase, clustvit, clustvit_merging};
 pub use convolution::{ConvolutionCase, convolution, vqvae_decoder};
 pub use lowrank_vq::lowrank_vq;
 pub use native_sparse::{BranchTimes, native_sparse};
 pub use pure_pass::{AtdTimes, PurePassCase, atd_category_attention, atd_light, atd_network, pure_pass_mask};
+pub use suite::{SuiteCase, suite, suite_kernels};
 
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;

@@ -4,7 +4,7 @@ mod common;
 
 use common::{gpu, variants};
 use gristmill::models::segmenter::{Segmentation, Segmenter, SegmenterOptions};
-use gristmill::{Dtype, Error};
+use gristmill::{Dtype, Error, no_progress};
 use pollster::block_on;
 use safetensors::SafeTensors;
 use std::collections::HashMap;
@@ -59,7 +59,7 @@ fn merging_costs_the_shipped_model_little() {
         let mut rows = 0;
         for index in 0..SCENES {
             let (pixels, labels) = scene(index);
-            let found = block_on(model.segment(gpu(), &pixels)).unwrap();
+            let found = block_on(model.segment(gpu(), &pixels, no_progress)).unwrap();
             assert_eq!(found.clusters.is_some(), merge);
             counts.add(&found.classes, &labels);
             rows += found.rows;
@@ -81,7 +81,7 @@ const PLAIN: f64 = 77.75;
 #[test]
 fn every_build_and_storage_says_the_same() {
     let (pixels, _) = scene(0);
-    let run = |options| block_on(segmenter(true, options).segment(gpu(), &pixels)).unwrap();
+    let run = |options| block_on(segmenter(true, options).segment(gpu(), &pixels, no_progress)).unwrap();
     let expected: Segmentation = run(SegmenterOptions::default());
     for kind in variants() {
         for dtype in [Dtype::F32, Dtype::F16] {
@@ -131,7 +131,7 @@ fn weights_that_do_not_fit_are_named() {
     says(&changed(Some(&config), |name| name != "model.regen.w2"), &["model.regen.w2", "is missing"]);
 
     let model = segmenter(true, SegmenterOptions::default());
-    let error = block_on(model.segment(gpu(), &[0.5; 100])).unwrap_err();
+    let error = block_on(model.segment(gpu(), &[0.5; 100], no_progress)).unwrap_err();
     assert!(matches!(&error, Error::Shape { .. }), "{error}");
     assert!(error.to_string().contains("192 x 192 x 3"), "{error}");
 }

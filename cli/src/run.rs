@@ -63,8 +63,13 @@ pub fn run(args: &RunArgs) -> Result<()> {
         }
         None => None,
     };
-    let options =
-        RunOptions { config, set: args.set.clone(), dtype: args.dtype, variant: args.adapter.variant };
+    let options = RunOptions {
+        config,
+        set: args.set.clone(),
+        dtype: args.dtype,
+        variant: args.adapter.variant,
+        ..RunOptions::default()
+    };
     let result = if args.twin {
         run_twin(kernel, &bytes, &options)?
     } else {

@@ -8,7 +8,7 @@ use crate::run::{check_output, write_whole};
 use anyhow::{Context, Result};
 use clap::Args;
 use gristmill::models::segmenter::{Segmentation, Segmenter, SegmenterOptions};
-use gristmill::{Gpu, VariantKind, measure};
+use gristmill::{Gpu, VariantKind, measure, no_progress};
 use plotters::style::RGBColor;
 use std::path::PathBuf;
 
@@ -96,7 +96,7 @@ impl Models {
     /// Segments the middle of a photo.
     pub fn segment(&self, gpu: &Gpu, photo: &Photo) -> Result<Segmented> {
         let picture = photo.middle_scaled(self.merged.side())?;
-        let run = |model: &Segmenter| pollster::block_on(model.segment(gpu, &picture.pixels));
+        let run = |model: &Segmenter| pollster::block_on(model.segment(gpu, &picture.pixels, no_progress));
         let (merged, plain) = (run(&self.merged)?, run(&self.plain)?);
         Ok(Segmented { picture, merged, plain, tokens: self.merged.tokens() })
     }

@@ -33,13 +33,35 @@ pub(crate) struct Inner {
     queue: wgpu::Queue,
     /// `None` for an adopted device, whose loss its owner handles.
     options: Option<GpuOptions>,
-    lost: Arc<Mutex<Option<String>>>,
+    lost: Arc<Loss>,
     pipelines: Pipelines,
     uploads: Mutex<Vec<recover::Upload>>,
     /// Work units per second seen by the last runs, as f64 bits; see `schedule::slices`.
     work_rate: AtomicU64,
     buffers_created: AtomicU64,
     submits: AtomicU64,
+}
+
+/// Whether the device is gone, and a channel that closes when it goes.
+#[derive(Debug)]
+struct Loss {
+    state: Mutex<(Option<String>, Option<flume::Sender<()>>)>,
+    happened: flume::Receiver<()>,
+}
+
+impl Loss {
+    fn new() -> Self {
+        let (sender, happened) = flume::bounded(0);
+        Self { state: Mutex::new((None, Some(sender))), happened }
+    }
+
+    fn tell(&self, reason: String) {
+        *self.state.lock().unwrap_or_else(|e| e.into_inner()) = (Some(reason), None);
+    }
+
+    fn reason(&self) -> Option<String> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner()).0.clone()
+    }
 }
 
 impl Gpu {
@@ -70,11 +92,11 @@ impl Gpu {
             wgpu::DeviceType::DiscreteGpu => 1e12,
             _ => 1e11,
         };
-        let lost = Arc::new(Mutex::new(None));
+        let lost = Arc::new(Loss::new());
         if options.is_some() {
             let lost = lost.clone();
             device.set_device_lost_callback(move |reason, message| {
-                *lost.lock().unwrap_or_else(|e| e.into_inner()) = Some(format!("{reason:?}: {message}"));
+                lost.tell(format!("{reason:?}: {message}"));
             });
         }
         let pipelines = Pipelines::new(&info, &device, options.as_ref());
@@ -114,9 +136,13 @@ impl Gpu {
         &self.inner.info
     }
 
-    /// The limits the device was made with.
+    /// The limits the device was made with, or those that [`GpuOptions::at_most`] allows.
     pub fn limits(&self) -> wgpu::Limits {
-        self.inner.device.limits()
+        let limits = self.inner.device.limits();
+        match self.inner.options.as_ref().and_then(|options| options.at_most.as_ref()) {
+            Some(most) => limits.or_worse_values_from(most),
+            None => limits,
+        }
     }
 
     /// The features the device was made with.
@@ -153,13 +179,19 @@ impl Gpu {
 
     /// Errors: `DeviceLost` once the device is gone.
     pub fn check_lost(&self) -> Result<()> {
-        let lost = self.inner.lost.lock().unwrap_or_else(|e| e.into_inner());
-        lost.as_ref().map_or(Ok(()), |reason| Err(Error::DeviceLost(reason.clone())))
+        self.inner.lost.reason().map_or(Ok(()), |reason| Err(Error::DeviceLost(reason)))
+    }
+
+    /// Waits until the device is gone and says why. A native device tells of its loss only while something waits for it.
+    pub async fn lost(&self) -> String {
+        let lost = self.inner.lost.clone();
+        let _ = lost.happened.recv_async().await;
+        lost.reason().unwrap_or_default()
     }
 
     /// Tells an adopted `Gpu` that its owner has lost the device.
     pub fn mark_lost(&self, reason: &str) {
-        *self.inner.lost.lock().unwrap_or_else(|e| e.into_inner()) = Some(reason.into());
+        self.inner.lost.tell(reason.into());
     }
 
     pub(crate) fn work_rate(&self) -> f64 {

@@ -13,6 +13,8 @@ pub struct GpuOptions {
     pub variant: Option<VariantKind>,
     /// Ask only for what every WebGPU adapter has: the default limits and no optional feature.
     pub webgpu_defaults: bool,
+    /// Allow no more than these limits, whatever the device could do: what a program does on a smaller adapter.
+    pub at_most: Option<wgpu::Limits>,
     /// Directory of the on-disk pipeline cache (adapters with `PIPELINE_CACHE`: Vulkan). `None` keeps none.
     pub cache_directory: Option<std::path::PathBuf>,
 }

@@ -8,11 +8,12 @@ use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::kernels::cluster_merge::Gate;
 use crate::models::clustvit::{ClustVit, ClustVitConfig, NamedTensors, SegmenterConfig, SegmenterHead};
-use crate::schedule::{Plan, Schedule, no_progress};
+use crate::schedule::{Plan, Progress, Schedule};
 use crate::tensor::{Dtype, Tensor};
-use crate::variant::VariantKind;
+use crate::variant::{Variant, VariantKind};
 use safetensors::SafeTensors;
 use serde::Deserialize;
+use std::ops::ControlFlow;
 
 const NAME: &str = "segmenter";
 
@@ -73,6 +74,7 @@ pub struct Segmenter {
     scores: Tensor,
     ids: Option<Tensor>,
     config: FileConfig,
+    variant: Variant,
 }
 
 /// What a [`Segmenter`] says of a picture.
@@ -123,7 +125,8 @@ impl Segmenter {
         let mut schedule = Schedule::new(gpu);
         let output = model.record(&mut schedule, &image)?;
         let scores = head.record(&mut schedule, &output.features[0])?;
-        Ok(Self { plan: schedule.compile()?, image, scores, ids: output.ids, config })
+        let variant = model.explain().clone();
+        Ok(Self { plan: schedule.compile()?, image, scores, ids: output.ids, config, variant })
     }
 
     /// Pixels of a side of its pictures.
@@ -136,9 +139,19 @@ impl Segmenter {
         self.config.image / self.config.patch
     }
 
+    /// Rows of the plain transformer's sequence: the tokens and the class token.
+    pub fn all_rows(&self) -> usize {
+        1 + self.tokens() * self.tokens()
+    }
+
     /// Names of the classes.
     pub fn classes(&self) -> &[String] {
         &self.config.classes
+    }
+
+    /// Which build runs here, and why.
+    pub fn explain(&self) -> &Variant {
+        &self.variant
     }
 
     /// The whole model, to be timed: it runs on the picture that was last given.
@@ -149,8 +162,13 @@ impl Segmenter {
     /// The class of every pixel of a picture `[side, side, 3]`, samples in 0..1. Never blocks in a browser.
     ///
     /// Scores of patches become scores of pixels by bilinear interpolation between the patches' middles; the largest wins, of equals
-    /// the first. Errors: `Shape`, those of [`Plan::run`] and [`Tensor::read`].
-    pub async fn segment(&self, gpu: &Gpu, pixels: &[f32]) -> Result<Segmentation> {
+    /// the first. `progress` is that of [`Plan::run`]. Errors: `Shape`, those of [`Plan::run`] and [`Tensor::read`].
+    pub async fn segment(
+        &self,
+        gpu: &Gpu,
+        pixels: &[f32],
+        progress: impl FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Segmentation> {
         let side = self.side();
         if pixels.len() != side * side * 3 {
             let found = format!("has {} values", pixels.len());
@@ -160,14 +178,14 @@ impl Segmenter {
         let channel = |c: usize| pixels.iter().skip(c).step_by(3);
         let planes: Vec<f32> = (0..3).flat_map(channel).map(|value| (255.0 * value - mean) / scale).collect();
         self.image.write(gpu, &planes)?;
-        self.plan.run(no_progress).await?;
+        self.plan.run(progress).await?;
         let scores = self.scores.read::<f32>(gpu).await?;
         let clusters = match &self.ids {
             Some(ids) => Some(ids.read::<u32>(gpu).await?),
             None => None,
         };
         let tokens = self.tokens();
-        let rows = clusters.as_ref().map_or(1 + tokens * tokens, |ids| self.rows(ids));
+        let rows = clusters.as_ref().map_or(self.all_rows(), |ids| self.rows(ids));
         let classes = largest_scores(&scores, self.classes().len(), tokens, side);
         Ok(Segmentation { classes, clusters, rows })
     }

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::kernels::pure_pass::PurePassConfig;
 use crate::models::atd::{Atd, AtdConfig, Compensation, NAME, NamedTensors, PurePass};
-use crate::schedule::{Schedule, no_progress};
+use crate::schedule::Schedule;
 use crate::tensor::{Dtype, Tensor};
 
 pub(super) const SPEC: KernelSpec = KernelSpec {
@@ -111,7 +111,7 @@ async fn on_gpu(gpu: &Gpu, inputs: &Inputs, config: &Config, options: &RunOption
         let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
         picture.write(gpu, &values)?;
         let start = web_time::Instant::now();
-        plan.run(no_progress).await?;
+        plan.run(options.watch()).await?;
         milliseconds += start.elapsed().as_secs_f64() * 1e3;
         out.extend(planes(&result.out.read::<f32>(gpu).await?));
         if let Some(pure) = &result.pure {

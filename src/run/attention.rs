@@ -4,7 +4,7 @@ use super::{Config, Done, Inputs, KernelSpec, KeySpec, Outputs, RunOptions, Runn
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::kernels::attention::{Attention, AttentionConfig, AttentionInputs, lse_to_host};
-use crate::schedule::{Schedule, no_progress};
+use crate::schedule::Schedule;
 use crate::tensor::Tensor;
 
 pub(super) const SPEC: KernelSpec = KernelSpec {
@@ -60,7 +60,7 @@ async fn on_gpu(gpu: &Gpu, inputs: &Inputs, config: &Config, options: &RunOption
     let result = attention.record(&mut schedule, tensors)?;
     let plan = schedule.compile()?;
     let start = web_time::Instant::now();
-    plan.run(no_progress).await?;
+    plan.run(options.watch()).await?;
     let milliseconds = start.elapsed().as_secs_f64() * 1e3;
     let mut outputs = Outputs::default();
     outputs.read(gpu, "out", &result.out).await?;

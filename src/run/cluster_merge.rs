@@ -7,7 +7,7 @@ use crate::kernels::cluster_merge::{
     ClusterMerge, ClusterMergeConfig, ClusterWeights, Gate, MOST_CLUSTERS, Regenerate, RegenerateConfig,
     RegenerateWeights, RowMap,
 };
-use crate::schedule::{Schedule, no_progress};
+use crate::schedule::Schedule;
 use crate::tensor::{Dtype, Tensor};
 
 pub(super) const MERGE: KernelSpec = KernelSpec {
@@ -146,7 +146,7 @@ async fn merge(gpu: &Gpu, inputs: &Inputs, config: &Config, options: &RunOptions
     };
     let plan = schedule.compile()?;
     let start = web_time::Instant::now();
-    plan.run(no_progress).await?;
+    plan.run(options.watch()).await?;
     let milliseconds = start.elapsed().as_secs_f64() * 1e3;
     let mut outputs = Outputs::default();
     for (name, tensor) in [
@@ -268,7 +268,7 @@ async fn regenerate(gpu: &Gpu, inputs: &Inputs, config: &Config, options: &RunOp
     drop(part);
     let plan = schedule.compile()?;
     let start = web_time::Instant::now();
-    plan.run(no_progress).await?;
+    plan.run(options.watch()).await?;
     let milliseconds = start.elapsed().as_secs_f64() * 1e3;
     let mut outputs = Outputs::default();
     outputs.read(gpu, "out", &out).await?;

@@ -4,7 +4,7 @@ use super::{Config, Done, Inputs, KernelSpec, KeySpec, Outputs, RunOptions, Runn
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::kernels::lowrank_vq::{Combine, LowRankVq, LowRankVqConfig, NAME, unpack_pixels};
-use crate::schedule::{Schedule, no_progress};
+use crate::schedule::Schedule;
 use crate::tensor::Tensor;
 
 pub(super) const SPEC: KernelSpec = KernelSpec {
@@ -87,7 +87,7 @@ async fn on_gpu(gpu: &Gpu, inputs: &Inputs, config: &Config, options: &RunOption
     let bytes = decoder.record_u8(&mut schedule, &codebook, &words)?;
     let plan = schedule.compile()?;
     let start = web_time::Instant::now();
-    plan.run(no_progress).await?;
+    plan.run(options.watch()).await?;
     let milliseconds = start.elapsed().as_secs_f64() * 1e3;
     let mut outputs = Outputs::default();
     outputs.read(gpu, "image", &image).await?;

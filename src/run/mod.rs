@@ -36,12 +36,15 @@ pub use twin::run_twin;
 
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
+use crate::schedule::Progress;
 use crate::tensor::Dtype;
 use crate::variant::VariantKind;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::ops::ControlFlow;
 use std::pin::Pin;
+use std::rc::Rc;
 
 /// A kernel that can be run by name.
 #[derive(Debug)]
@@ -116,12 +119,44 @@ pub struct RunOptions {
     pub dtype: Dtype,
     /// The build, instead of the one that fits the adapter.
     pub variant: Option<VariantKind>,
+    /// Told how far the run is.
+    pub progress: OnProgress,
 }
 
 impl Default for RunOptions {
     /// The file's configuration, f32, the adapter's variant.
     fn default() -> Self {
-        Self { config: None, set: Vec::new(), dtype: Dtype::F32, variant: None }
+        Self {
+            config: None,
+            set: Vec::new(),
+            dtype: Dtype::F32,
+            variant: None,
+            progress: OnProgress::default(),
+        }
+    }
+}
+
+impl RunOptions {
+    /// What a kernel's plan is run with.
+    fn watch(&self) -> impl FnMut(Progress) -> ControlFlow<()> {
+        |at| self.progress.0.as_ref().map_or(ControlFlow::Continue(()), |tell| tell(at.fraction))
+    }
+}
+
+/// A function that is told the share of a kernel's work that is done, 0 to 1, and may stop it: the run ends with `Cancelled`.
+#[derive(Clone, Default)]
+pub struct OnProgress(Option<Rc<dyn Fn(f64) -> ControlFlow<()>>>);
+
+impl OnProgress {
+    /// Told after every submit.
+    pub fn new(tell: impl Fn(f64) -> ControlFlow<()> + 'static) -> Self {
+        Self(Some(Rc::new(tell)))
+    }
+}
+
+impl std::fmt::Debug for OnProgress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "OnProgress" } else { "no progress" })
     }
 }
 

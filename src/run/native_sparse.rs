@@ -5,7 +5,7 @@ use super::{Config, Done, Inputs, KernelSpec, KeySpec, Outputs, RunOptions, Runn
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::kernels::native_sparse::{Gates, NativeSparseAttention, NativeSparseConfig, NativeSparseInputs};
-use crate::schedule::{Schedule, no_progress};
+use crate::schedule::Schedule;
 use crate::tensor::Tensor;
 use crate::variant::VariantKind;
 
@@ -124,7 +124,7 @@ async fn on_gpu(gpu: &Gpu, inputs: &Inputs, config: &Config, options: &RunOption
     let result = operator.record(&mut schedule, &tensors)?;
     let plan = schedule.compile()?;
     let start = web_time::Instant::now();
-    plan.run(no_progress).await?;
+    plan.run(options.watch()).await?;
     let milliseconds = start.elapsed().as_secs_f64() * 1e3;
     let mut outputs = Outputs::default();
     for (name, tensor) in

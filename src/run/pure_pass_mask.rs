@@ -4,7 +4,7 @@ use super::{Config, Done, Inputs, KernelSpec, KeySpec, Outputs, RunOptions, Runn
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::kernels::pure_pass::{NAME, PurePassConfig, PurePassMask};
-use crate::schedule::{Schedule, no_progress};
+use crate::schedule::Schedule;
 use crate::tensor::Tensor;
 
 pub(super) const SPEC: KernelSpec = KernelSpec {
@@ -67,7 +67,7 @@ async fn on_gpu(gpu: &Gpu, inputs: &Inputs, config: &Config, options: &RunOption
     let pure = PurePassMask::new(gpu, config, options.variant)?.record(&mut schedule, &img)?;
     let plan = schedule.compile()?;
     let start = web_time::Instant::now();
-    plan.run(no_progress).await?;
+    plan.run(options.watch()).await?;
     let milliseconds = start.elapsed().as_secs_f64() * 1e3;
     let (labels, mask) = (pure.labels.read::<u32>(gpu).await?, pure.mask.read::<u32>(gpu).await?);
     Ok(Done { outputs: outputs(height, width, &labels, &mask), variant, milliseconds })

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::kernels::native_sparse::NativeSparseConfig;
 use crate::models::video_nsa::{VideoNsa, VideoNsaInputs};
-use crate::schedule::{Schedule, no_progress};
+use crate::schedule::Schedule;
 use crate::variant::VariantKind;
 
 pub(super) const NAME: &str = "video_nsa";
@@ -61,7 +61,7 @@ async fn on_gpu(gpu: &Gpu, inputs: &Inputs, config: &Config, options: &RunOption
     let out = operator.record(&mut schedule, &tensors)?;
     let plan = schedule.compile()?;
     let start = web_time::Instant::now();
-    plan.run(no_progress).await?;
+    plan.run(options.watch()).await?;
     let milliseconds = start.elapsed().as_secs_f64() * 1e3;
     let mut outputs = Outputs::default();
     outputs.read(gpu, "out", &out).await?;

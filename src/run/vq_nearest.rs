@@ -4,7 +4,7 @@ use super::{Done, Inputs, KernelSpec, Outputs, RunOptions, Running, required};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::kernels::lowrank_vq::{MOST_CODEWORDS, VqNearest, VqNearestConfig};
-use crate::schedule::{Schedule, no_progress};
+use crate::schedule::Schedule;
 use crate::tensor::Dtype;
 
 pub(super) const NAME: &str = "vq_nearest";
@@ -58,7 +58,7 @@ async fn on_gpu(gpu: &Gpu, inputs: &Inputs, options: &RunOptions) -> Result<Done
     let indices = nearest.record(&mut schedule, &z, &codebook)?;
     let plan = schedule.compile()?;
     let start = web_time::Instant::now();
-    plan.run(no_progress).await?;
+    plan.run(options.watch()).await?;
     let milliseconds = start.elapsed().as_secs_f64() * 1e3;
     let mut outputs = Outputs::default();
     outputs.read(gpu, "idx", &indices).await?;

@@ -16,7 +16,8 @@ export type ErrorKind =
   | "Schedule"
   | "Input"
   | "UnknownCodebook"
-  | "Shader";
+  | "Shader"
+  | "Internal";
 
 /** The parts of the message: which depends on the kind. */
 export interface ErrorDetails {

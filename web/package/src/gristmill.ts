@@ -36,9 +36,6 @@ export type * from "./types.js";
 /** What a kernel gives, and how its run went. */
 export type KernelResult<K extends KernelName> = Kernels[K]["outputs"] & { readonly run: RunInfo };
 
-/** The names of all kernels that `run` knows. */
-export type { KernelName } from "./kernels.js";
-
 /**
  * The kernels on one device.
  *
@@ -184,8 +181,8 @@ export class Gristmill {
   }
 
   /**
-   * Decodes a `.gvq` file into a canvas again and again, as a film's frames would be: how many a second. The canvas has the picture's
-   * size; it goes to the worker for good (`canvas.transferControlToOffscreen()`), and several films may be played on it.
+   * Decodes a `.gvq` file into a canvas again and again, as a film's frames would be: how many a second. The canvas
+   * (`canvas.transferControlToOffscreen()`) gets the picture's size and goes to the worker for good: one canvas a film.
    */
   play(file: Uint8Array, codebooks: readonly Uint8Array[], canvas: OffscreenCanvas, { seconds, ...options }: PlayOptions = {}): Promise<Played> {
     return this.#link.call("play", [file, codebooks, canvas, { seconds }], options);
@@ -209,6 +206,11 @@ export class Gristmill {
     const event = record && ((text: string) => record(JSON.parse(text) as BenchRecord));
     const { peaks, records, version } = await this.#link.call<BenchReport>("bench", [{ kernels, samples }], { ...options, ...(event && { event }) });
     return { version, adapter: this.#report, peaks, records };
+  }
+
+  /** The names of the kernels that `run` knows. */
+  kernels(): Promise<string[]> {
+    return this.#link.call("kernels", []);
   }
 
   /** The names of the cases that `bench` has. */

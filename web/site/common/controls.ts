@@ -114,6 +114,8 @@ export interface Figures {
   readonly root: HTMLElement;
   /** Shows `text` for the figure `id`; its full value stands in `data-value`. Without a value it is hidden. */
   set(id: string, value?: number, text?: string): void;
+  /** Hides all. */
+  clear(): void;
 }
 
 /** Figures with names: `<dd id=… data-value=…>`. Each is hidden until it is set. */
@@ -133,7 +135,7 @@ export function figures(names: Readonly<Record<string, string>>): Figures {
     if (value === undefined) delete cell.dataset.value;
     else cell.dataset.value = String(value);
   };
-  return { root, set };
+  return { root, set, clear: () => Object.keys(names).forEach((id) => set(id)) };
 }
 
 /** A time as people say it. */

@@ -4,8 +4,9 @@
 // the progress bar with Cancel, and the box for errors. `document.body.dataset.state` is `loading`, `ready`, `running` or `error`.
 
 import type { AdapterReport, CallOptions, CreateOptions } from "gristmill";
-import { DeviceLostError, Gristmill, GristmillError, LimitError, NoWebGpuError } from "gristmill";
+import { DeviceLostError, Gristmill } from "gristmill";
 import { byId, element } from "./dom.js";
+import { help } from "./errors.js";
 import { footer, header } from "./frame.js";
 import "./styles.css";
 
@@ -83,7 +84,7 @@ export class Page {
 
   /** Shows an error with what to do; the next run clears it. */
   showError(error: unknown, remedy?: Remedy): void {
-    this.#error.replaceChildren(element("p", {}, message(error)));
+    this.#error.replaceChildren(element("p", {}, help(error)));
     if (remedy) {
       const button = element("button", { type: "button" }, remedy.label);
       button.addEventListener("click", () => {
@@ -269,16 +270,4 @@ function parseLimit(text: string): [string, number] {
     throw new TypeError(`limits: found "${text}" in the page's address, expected a limit's name, a colon and a whole number`);
   }
   return [name, number];
-}
-
-/** An error as text that says what to do. */
-function message(error: unknown): string {
-  const text = error instanceof Error ? error.message : String(error);
-  if (!navigator.gpu || error instanceof NoWebGpuError) {
-    const secure = globalThis.isSecureContext ? "" : " WebGPU needs an address with https.";
-    return `No WebGPU here: ${text}.${secure} Chrome and Edge have it from 113 on, Safari from 26, Firefox from 141 on Windows; on Linux it may have ` +
-      "to be switched on (chrome://flags/#enable-unsafe-webgpu). An up-to-date driver helps as well.";
-  }
-  if (error instanceof LimitError) return `${text}. A smaller picture, or smaller settings, may fit this adapter.`;
-  return error instanceof GristmillError && error.kind === "OutOfMemory" ? `${text}. Close other pages, or take a smaller picture.` : text;
 }

@@ -18,8 +18,6 @@ export interface Picked {
   /** The sample's or the file's name, without its extension. */
   readonly name: string;
   readonly picture: Picture;
-  /** What the visitor should know, such as that only the first frame of an animation is used; empty if nothing. */
-  readonly note: string;
 }
 
 export interface PickerOptions {
@@ -46,6 +44,8 @@ const ANIMATED = /acTL|ANIM|NETSCAPE2\.0/;
 /** A picker for `parent`; the whole page takes drops and pastes. Choosing something new makes an earlier choice void. */
 export function picturePicker(parent: HTMLElement, options: PickerOptions): PicturePicker {
   const { page, samples, limit, least = 8 } = options;
+  // What the visitor should know of the picture that is used.
+  const note = element("p", { id: "picture-note", class: "quiet", role: "status" });
   let choices = 0;
 
   async function take(name: string, open: () => Promise<Blob> | Blob, shrink = false): Promise<void> {
@@ -74,7 +74,8 @@ export function picturePicker(parent: HTMLElement, options: PickerOptions): Pict
       }
       mark(name);
       const notes = [animated && "Of an animation the first frame is used.", picture.width !== width && `Shrunk from ${width} × ${height}.`];
-      options.pick({ name: name.replace(/\.\w+$/, ""), picture, note: notes.filter(Boolean).join(" ") });
+      note.textContent = notes.filter(Boolean).join(" ");
+      options.pick({ name: name.replace(/\.\w+$/, ""), picture });
     } catch (error) {
       if (choice === choices) page.showError(error);
     }
@@ -104,7 +105,7 @@ export function picturePicker(parent: HTMLElement, options: PickerOptions): Pict
   }
 
   const label = element("label", { class: "drop", for: "file" }, element("strong", {}, "Drop a picture"), " or choose one", element("small", {}, "pasting works as well"));
-  const root = element("div", { class: "picker" }, element("div", { class: "samples" }, ...buttons), input, label);
+  const root = element("div", { class: "picker" }, element("div", { class: "samples" }, ...buttons), input, label, note);
   parent.append(root);
   takeDrops(root, (dropped) => void file(dropped));
   return { root, sample, file };

@@ -15,7 +15,7 @@ function taps(from: number, to: number): { first: number; weights: Float64Array 
   const ratio = from / to;
   const stretch = Math.max(ratio, 1); // A wider kernel where the picture becomes smaller: antialiasing.
   return Array.from({ length: to }, (_, index) => {
-    const centre = (index + 0.5) * ratio;
+    const centre = (index + 0.5) * ratio; // In samples of the source, whose first one lies from 0 to 1.
     const first = Math.max(Math.floor(centre - 2 * stretch), 0);
     const end = Math.min(Math.max(Math.ceil(centre + 2 * stretch), first + 1), from);
     const weights = Float64Array.from({ length: end - first }, (_, tap) => keys((first + tap + 0.5 - centre) / stretch));
@@ -24,43 +24,49 @@ function taps(from: number, to: number): { first: number; weights: Float64Array 
   });
 }
 
-/** One axis of `resized`: `count` lines of `from` samples at `step`, to `to` samples. Four values per sample. */
-function resizedAxis(source: Float32Array, lines: number, from: number, to: number, step: [line: number, sample: number], target: [line: number, sample: number]) {
-  const result = new Float32Array(lines * to * 4);
-  taps(from, to).forEach(({ first, weights }, index) => {
-    for (let line = 0; line < lines; line++) {
-      let [red, green, blue, alpha] = [0, 0, 0, 0];
-      let at = (line * step[0] + first * step[1]) * 4;
-      for (const weight of weights) {
-        red += weight * source[at]!;
-        green += weight * source[at + 1]!;
-        blue += weight * source[at + 2]!;
-        alpha += weight * source[at + 3]!;
-        at += 4 * step[1];
-      }
-      result.set([red, green, blue, alpha], (line * target[0] + index * target[1]) * 4);
+/** Writes the weighted sum of a picture's lines: four values per pixel, colours multiplied by their opacity. */
+function sumOfLines({ data, width }: Picture, first: number, weights: Float64Array, line: Float32Array): void {
+  line.fill(0);
+  weights.forEach((weight, tap) => {
+    const start = (first + tap) * width * 4;
+    for (let at = 0; at < width * 4; at += 4) {
+      const opaque = (weight * data[start + at + 3]!) / 255;
+      line[at]! += opaque * data[start + at]!;
+      line[at + 1]! += opaque * data[start + at + 1]!;
+      line[at + 2]! += opaque * data[start + at + 2]!;
+      line[at + 3]! += opaque;
     }
   });
-  return result;
 }
 
 /** The picture in another size: cubic convolution, with antialiasing where it becomes smaller. Colours count as much as they are opaque. */
-export function resized({ data, width, height }: Picture, newWidth: number, newHeight: number): Picture {
-  const pixels = new Float32Array(data.length);
-  for (let at = 0; at < data.length; at += 4) {
-    const alpha = data[at + 3]! / 255;
-    for (let channel = 0; channel < 3; channel++) pixels[at + channel] = data[at + channel]! * alpha;
-    pixels[at + 3] = alpha;
+export function resized(picture: Picture, width: number, height: number): Picture {
+  const data = new Uint8ClampedArray(width * height * 4);
+  const line = new Float32Array(picture.width * 4);
+  const columns = taps(picture.width, width);
+  let to = 0;
+  for (const { first, weights } of taps(picture.height, height)) {
+    sumOfLines(picture, first, weights, line);
+    for (const { first, weights } of columns) {
+      let [red, green, blue, alpha] = [0, 0, 0, 0];
+      for (let tap = 0; tap < weights.length; tap++) {
+        const [weight, at] = [weights[tap]!, (first + tap) * 4];
+        red += weight * line[at]!;
+        green += weight * line[at + 1]!;
+        blue += weight * line[at + 2]!;
+        alpha += weight * line[at + 3]!;
+      }
+      // The bytes are clamped and rounded as they are stored.
+      if (alpha > 0) {
+        data[to] = red / alpha;
+        data[to + 1] = green / alpha;
+        data[to + 2] = blue / alpha;
+        data[to + 3] = 255 * alpha;
+      }
+      to += 4;
+    }
   }
-  const tall = resizedAxis(pixels, width, height, newHeight, [1, width], [1, width]);
-  const whole = resizedAxis(tall, newHeight, width, newWidth, [width, 1], [newWidth, 1]);
-  const bytes = new Uint8ClampedArray(whole.length);
-  for (let at = 0; at < whole.length; at += 4) {
-    const alpha = Math.min(whole[at + 3]!, 1);
-    for (let channel = 0; channel < 3; channel++) bytes[at + channel] = alpha > 0 ? whole[at + channel]! / alpha : 0;
-    bytes[at + 3] = 255 * alpha;
-  }
-  return { data: bytes, width: newWidth, height: newHeight };
+  return { data, width, height };
 }
 
 /** PSNR in dB of brightness (Y of ITU-R BT.601, 8 bits) of two pictures of one size, without a border of so many pixels. */

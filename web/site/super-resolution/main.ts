@@ -1,3 +1,124 @@
-import { Page } from "../common/page.js";
+// Enlarges a picture and shows it beside bicubic interpolation.
 
-await Page.open("super-resolution");
+import type { Picture } from "gristmill";
+import weightsAddress from "../../../cli/assets/atd-x2.safetensors?url";
+import chelsea from "../../../cli/assets/chelsea.png?url";
+import coffee from "../../../cli/assets/coffee.png?url";
+import { compareSlider } from "../common/compare-slider.js";
+import { button, duration, figures, percent, slider, toggle } from "../common/controls.js";
+import { byId, debounced } from "../common/dom.js";
+import { Page } from "../common/page.js";
+import { type Picked, picturePicker } from "../common/picture-picker.js";
+import { download, fetchBytes, pngOf, psnrOfBrightness, resized } from "../common/pictures.js";
+import { middle, startFrom, tinted } from "./steps.js";
+
+/** What the weights are for. */
+const SCALE = 2;
+/** Pixels of a picture: its result has four times as many, and a canvas of a phone holds no more. */
+const LIMIT = 2048 * 2048;
+/** Pixels along a side of the middle part. */
+const PART = 256;
+
+const compare = compareSlider(["Bicubic", "Network"]);
+const numbers = figures({
+  "psnr-bicubic": "PSNR, bicubic",
+  "psnr-network": "PSNR, network",
+  "pure-share": "Pixels that are pure",
+  "saved-share": "Multiplications saved",
+  time: "Time on the GPU",
+  tiles: "Tiles",
+  "tile-memory": "GPU memory of a tile",
+  size: "Size",
+});
+
+const again = debounced(() => void enlarge());
+const half = toggle({ id: "half", label: "Start from half its size", value: true, hint: "To compare with the truth", change: again });
+const part = toggle({ id: "part", label: `Middle part only (${PART} × ${PART})`, value: false, change: again });
+const purePass = toggle({ id: "pure-pass", label: "Pure-Pass", value: true, change: () => (allow(), again()) });
+const colors = slider({ id: "colors", label: "Colours", min: 2, max: 64, value: 16, hint: "Fewer: more pixels are alike", change: again });
+const side = slider({ id: "window", label: "Window", min: 4, max: 32, value: 8, show: (side) => `${side} × ${side}`, hint: "Smaller: more windows are plain", change: again });
+const overlay = toggle({ id: "mask", label: "Show the pure pixels", value: false, change: (visible) => compare.overlay(visible) });
+const save = button({ id: "download", label: "Download the result", press: () => void saveResult() });
+save.disabled = true;
+
+byId("compare").append(compare.root);
+byId("figures").append(numbers.root);
+byId("controls").append(half.root, part.root, purePass.root, colors.root, side.root, overlay.root, save);
+
+let picked: Picked | undefined;
+let shown: Picture | undefined;
+let result: { name: string; picture: Picture } | undefined;
+let weights: Promise<Uint8Array> | undefined;
+
+/** Only what has an effect can be set. */
+function allow(): void {
+  for (const control of [colors, side, overlay]) control.enable(purePass.value);
+  compare.overlay(purePass.value && overlay.value);
+}
+
+/** The weights, fetched once; again after a failure. */
+function fetched(): Promise<Uint8Array> {
+  weights ??= fetchBytes(weightsAddress);
+  weights.catch(() => (weights = undefined));
+  return weights;
+}
+
+async function enlarge(): Promise<void> {
+  if (!picked) return;
+  const { name, picture } = picked;
+  await page.run(`Enlarging ${name}`, async (gristmill, options) => {
+    const whole = startFrom(part.value ? middle(picture, PART) : picture, half.value ? SCALE : 1);
+    const small = half.value ? await resized(whole, whole.width / SCALE, whole.height / SCALE) : whole;
+    const bicubic = await resized(small, small.width * SCALE, small.height * SCALE);
+    options.signal.throwIfAborted();
+    if (shown !== picture) await showFirst(picture, bicubic);
+    const config = purePass.value && { colors: colors.value, window: side.value };
+    const found = await gristmill.upscale(small, await fetched(), { ...options, purePass: config });
+    const psnr = half.value ? await Promise.all([bicubic, found.picture].map((enlarged) => psnrOfBrightness(whole, enlarged, SCALE))) : [];
+    options.signal.throwIfAborted();
+    await compare.show(bicubic, found.picture, found.mask && tinted(found.mask, small));
+    const pure = (share: number) => (found.mask ? share : undefined);
+    numbers.set("psnr-bicubic", psnr[0], `${psnr[0]?.toFixed(2)} dB`);
+    numbers.set("psnr-network", psnr[1], `${psnr[1]?.toFixed(2)} dB`);
+    numbers.set("pure-share", pure(found.pureShare), percent(found.pureShare));
+    numbers.set("saved-share", pure(found.savedShare), percent(found.savedShare));
+    numbers.set("time", found.milliseconds, duration(found.milliseconds));
+    numbers.set("tiles", found.tiles);
+    numbers.set("tile-memory", found.tileBytes, `${Math.round(found.tileBytes / (1 << 20))} MiB`);
+    numbers.set("size", small.width * small.height, `${small.width} × ${small.height} → ${found.picture.width} × ${found.picture.height}`);
+    result = { name: `${name}-x${SCALE}.png`, picture: found.picture };
+    save.disabled = false;
+  });
+}
+
+/** While a new picture is enlarged, what bicubic interpolation makes of it stands on both sides. */
+async function showFirst(picture: Picture, bicubic: Picture): Promise<void> {
+  shown = picture;
+  result = undefined;
+  save.disabled = true;
+  numbers.clear();
+  await compare.show(bicubic, bicubic);
+}
+
+async function saveResult(): Promise<void> {
+  if (result) download(await pngOf(result.picture), result.name);
+}
+
+const page = await Page.open("super-resolution");
+part.set(page.software);
+if (page.software) part.root.append("A software adapter takes long for a whole picture.");
+allow();
+const picker = picturePicker(byId("picker"), {
+  page,
+  samples: [
+    { name: "chelsea", address: chelsea, description: "Chelsea, a cat" },
+    { name: "coffee", address: coffee, description: "A cup of coffee" },
+  ],
+  limit: LIMIT,
+  least: SCALE,
+  pick: (choice) => {
+    picked = choice;
+    void enlarge();
+  },
+});
+if (page.report) await picker.sample("chelsea");

@@ -1,0 +1,26 @@
+// What is done to a picture before and after the network.
+
+import type { Picture } from "gristmill";
+import { cropped } from "../common/pictures.js";
+
+/** The colour over pure pixels, and its opacity. */
+const TINT = [0, 114, 178, 150] as const;
+
+/** The pixels around the middle, at most `side` x `side`. */
+export function middle(picture: Picture, side: number): Picture {
+  const [width, height] = [Math.min(picture.width, side), Math.min(picture.height, side)];
+  return cropped(picture, Math.floor((picture.width - width) / 2), Math.floor((picture.height - height) / 2), width, height);
+}
+
+/** The upper left part whose sides are multiples of `step`. */
+export function startFrom(picture: Picture, step: number): Picture {
+  const [width, height] = [picture.width, picture.height].map((side) => side - (side % step)) as [number, number];
+  return width === picture.width && height === picture.height ? picture : cropped(picture, 0, 0, width, height);
+}
+
+/** The mask as a picture: a tint over pure pixels, nothing over the others. */
+export function tinted(mask: Uint8Array, { width, height }: Picture): Picture {
+  const data = new Uint8ClampedArray(width * height * 4);
+  mask.forEach((pure, pixel) => pure && data.set(TINT, pixel * 4));
+  return { data, width, height };
+}
