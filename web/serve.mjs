@@ -6,9 +6,11 @@ import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const TYPES = {
+  ".css": "text/css; charset=utf-8",
   ".html": "text/html; charset=utf-8",
   ".js": "text/javascript; charset=utf-8",
   ".json": "application/json",
+  ".png": "image/png",
   ".ts": "text/plain; charset=utf-8",
   ".wasm": "application/wasm",
 };
@@ -23,7 +25,7 @@ export async function serve(folders, port = 0) {
       // Normalized as an absolute path, which cannot leave its folder.
       const path = normalize("/" + decodeURIComponent(new URL(request.url, "http://localhost").pathname));
       const prefix = prefixes.find((prefix) => path.startsWith(prefix));
-      const file = join(folders[prefix], path.slice(prefix.length) || "index.html");
+      const file = join(folders[prefix], path.slice(prefix.length).replace(/(^|\/)$/, "$1index.html"));
       const body = await readFile(file);
       response.writeHead(200, { "content-type": TYPES[extname(file)] ?? "application/octet-stream", "cache-control": "no-store" });
       response.end(body);

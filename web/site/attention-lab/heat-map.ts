@@ -9,7 +9,7 @@ export interface Cell {
 
 export interface HeatMap {
   /** `values` are shares, `[frames, frames]`. */
-  show(values: Float32Array, frames: number, cell: Cell): void;
+  show(values: ArrayLike<number>, frames: number, cell: Cell): void;
   readonly cell: Cell;
 }
 
@@ -21,7 +21,8 @@ const SCALE = { width: 90, height: 8 };
 
 /** Click, and the arrow keys, choose a cell. */
 export function heatMap(canvas: HTMLCanvasElement, choose: (cell: Cell) => void): HeatMap {
-  let [values, frames] = [new Float32Array(), 0];
+  let values: ArrayLike<number> = [];
+  let frames = 0;
   let cell: Cell = { asks: 0, read: 0 };
   const board = surface(canvas, (pen) => frames && drawMap(pen, values, frames, cell));
 
@@ -56,18 +57,18 @@ export function heatMap(canvas: HTMLCanvasElement, choose: (cell: Cell) => void)
 
 const sideOf = ({ width, height }: { width: number; height: number }) => Math.min(width - AXIS - 2, height - AXIS - TOP);
 
-function drawMap({ context, width, height, color, font }: Pen, values: Float32Array, frames: number, { asks, read }: Cell): void {
+function drawMap({ context, width, height, color, font }: Pen, values: ArrayLike<number>, frames: number, { asks, read }: Cell): void {
   const side = sideOf({ width, height });
   const step = side / frames;
   const shade = shades(color("--raised"), color("--accent"));
   const cells = new OffscreenCanvas(frames, frames);
   const small = cells.getContext("2d");
   if (!small) return;
-  values.forEach((share, at) => {
+  for (let at = 0; at < frames * frames; at++) {
     // The root lets small shares be seen.
-    small.fillStyle = shade(Math.sqrt(share));
+    small.fillStyle = shade(Math.sqrt(values[at] ?? 0));
     small.fillRect(at % frames, Math.floor(at / frames), 1, 1);
-  });
+  }
   context.imageSmoothingEnabled = false;
   context.drawImage(cells, AXIS, TOP, side, side);
 

@@ -1,7 +1,8 @@
 // The frame of a page: header, footer, one Gristmill, and runs with progress, Cancel and errors.
 //
 // A page's index.html has a <main> with its own parts. `Page.open` adds the header, the footer, and at `<div id="run">` the status line,
-// the progress bar with Cancel, and the box for errors. `document.body.dataset.state` is `loading`, `ready`, `running` or `error`.
+// the progress bar with Cancel, and the box for errors. `document.body.dataset.state` is `loading`, `ready`, `running` or `error`;
+// `dataset.runs` counts the runs that have ended, `dataset.losses` the devices that were lost.
 
 import type { AdapterReport, CallOptions, CreateOptions } from "gristmill";
 import { DeviceLostError, Gristmill } from "gristmill";
@@ -44,6 +45,7 @@ export class Page {
   #run: Run | undefined;
   #followers = 0;
   readonly #left = new AbortController();
+  #ended = 0;
   /** How many devices have been lost, the notice of the next loss, and the making of the device after the last. */
   #losses = 0;
   #loss: Promise<void> = Promise.resolve();
@@ -151,6 +153,7 @@ export class Page {
         this.#run = undefined;
       }
       end();
+      document.body.dataset.runs = String(++this.#ended);
     }
   }
 

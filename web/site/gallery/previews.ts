@@ -25,7 +25,7 @@ const cells = (columns: number, rows: number): [x: number, y: number][] =>
 
 /** A hill under a sun: coarse pixels on the left, smooth on the right. */
 function superResolution(): SVGSVGElement {
-  const hill = (x: number) => 46 - 14 * Math.sin(x / 24) - 6 * Math.cos(x / 11);
+  const hill = (x: number) => 44 - 11 * Math.sin(x / 15) - 4 * Math.cos(x / 7);
   const coarse = cells(10, 9).map(([column, row]) => {
     const [x, y] = [column * 8, row * 8];
     const depth = Math.min(Math.max((y + 4 - hill(x + 4)) / 8 + 0.5, 0), 1);
@@ -83,6 +83,21 @@ function bench(): SVGSVGElement {
   return drawing([...bars, square(140, 5, 1.2, 60, 0.8, "var(--quiet)")]);
 }
 
+/** Lines of a program. */
+function program(): SVGSVGElement {
+  const lines: readonly (readonly number[])[] = [[22, 40], [8, 30, 14], [18, 26, 8], [8, 44], [26, 12], [6]];
+  return drawing(
+    lines.flatMap((words, row) => {
+      let x = row > 0 && row < 5 ? 48 : 36;
+      return words.map((width, word) => {
+        const shape = square(x, 10 + row * 9, width, 4, word === 0 ? 0.85 : 0.35, word === 0 ? "var(--accent)" : "var(--quiet)");
+        x += width + 4;
+        return shape;
+      });
+    }),
+  );
+}
+
 /** By the page's folder. */
 export const previews: Readonly<Record<string, () => SVGSVGElement>> = {
   "super-resolution": superResolution,
@@ -90,4 +105,5 @@ export const previews: Readonly<Record<string, () => SVGSVGElement>> = {
   "vq-codec": codec,
   "attention-lab": attention,
   bench,
+  "plain-wgsl": program,
 };

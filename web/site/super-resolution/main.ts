@@ -33,7 +33,7 @@ const numbers = figures({
 
 const again = debounced(() => void enlarge());
 const half = toggle({ id: "half", label: "Start from half its size", value: true, hint: "To compare with the truth", change: again });
-const part = toggle({ id: "part", label: `Middle part only (${PART} × ${PART})`, value: false, change: again });
+const part = toggle({ id: "part", label: `Middle ${PART} × ${PART} only`, value: false, hint: "Quicker on a software adapter", change: again });
 const purePass = toggle({ id: "pure-pass", label: "Pure-Pass", value: true, change: () => (allow(), again()) });
 const colors = slider({ id: "colors", label: "Colours", min: 2, max: 64, value: 16, hint: "Fewer: more pixels are alike", change: again });
 const side = slider({ id: "window", label: "Window", min: 4, max: 32, value: 8, show: (side) => `${side} × ${side}`, hint: "Smaller: more windows are plain", change: again });
@@ -106,7 +106,6 @@ async function saveResult(): Promise<void> {
 
 const page = await Page.open("super-resolution");
 part.set(page.software);
-if (page.software) part.root.append("A software adapter takes long for a whole picture.");
 allow();
 const picker = picturePicker(byId("picker"), {
   page,

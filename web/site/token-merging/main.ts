@@ -66,7 +66,6 @@ const picker = picturePicker(byId("picker"), {
   limit: LIMIT,
   pick: (next) => {
     picked = next;
-    byId("note").textContent = next.note;
     void segment();
   },
 });
