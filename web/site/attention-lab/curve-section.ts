@@ -14,7 +14,7 @@ const BANDWIDTHS = [0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.13, 0.16, 0.2, 0.3, 0.4
 const RIDGES = [1e-6, 1e-5, 1e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1, 3, 10];
 
 export function curveSection(page: Page): void {
-  const heights = preset("line");
+  const heights = preset("sine");
   let seed = 1;
   /** What the predictions that are shown were made from. */
   let shown: { samples: Samples; settings: Settings } | undefined;
@@ -37,7 +37,7 @@ export function curveSection(page: Page): void {
   const bandwidth = slider({
     id: "bandwidth",
     label: "Bandwidth h",
-    value: 0.16,
+    value: 0.1,
     values: BANDWIDTHS,
     follow: request,
     hint: "weights exp(−(q − k)² / 2h²); linear attention has none",
@@ -87,7 +87,8 @@ export function curveSection(page: Page): void {
     table.dataset.milliseconds = milliseconds.toFixed(1);
   }
 
-  const heading = ["", "", "mean squared error", "at the ends"].map((name) => element("th", { scope: "col" }, name));
+  // At the ends: the tenth of the places that is nearest to either.
+  const heading = ["", "", "squared error, mean", "at the ends"].map((name) => element("th", { scope: "col" }, name));
   const rows = METHODS.map((method) =>
     element(
       "tr",

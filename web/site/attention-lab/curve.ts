@@ -11,7 +11,7 @@ export type Preset = (typeof PRESETS)[number];
 const SHAPES: Record<Preset, (x: number) => number> = {
   line: (x) => 0.9 * x,
   step: (x) => (x < 0 ? -0.7 : 0.7),
-  sine: (x) => 0.8 * Math.sin(1.5 * Math.PI * x),
+  sine: (x) => 0.8 * Math.sin(2 * Math.PI * x),
   sawtooth: (x) => 1.6 * (((x + 1) * 1.5) % 1) - 0.8,
   bump: (x) => Math.exp(-12 * x * x) * 1.6 - 0.8,
 };

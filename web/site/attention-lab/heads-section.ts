@@ -17,7 +17,7 @@ export function headsSection(page: Page): void {
     values: [256, 512, 1024, 2048, 4096, 8192],
     hint: `${KV_HEADS} head of keys and values, ${HEAD_DIM} elements each`,
   });
-  const samples = slider({ id: "head-samples", label: "Timed runs", value: 5, values: [3, 5, 9, 15], hint: "in turns; the median counts" });
+  const samples = slider({ id: "head-samples", label: "Timed runs", value: 5, values: [3, 5, 9, 15], hint: "the median counts" });
   const measure = button({ id: "measure", label: "Measure", press: () => void run(), main: true });
   byId("heads-controls").append(tokens.root, samples.root, measure);
 

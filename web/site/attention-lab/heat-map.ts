@@ -14,10 +14,10 @@ export interface HeatMap {
 }
 
 /** Pixels left of and below the map, for its axes. */
-const AXIS = 42;
+const AXIS = 40;
 const TOP = 10;
 /** The scale of the colours, beside the lower axis. */
-const SCALE = { width: 90, height: 8 };
+const SCALE = { width: 60, height: 8 };
 
 /** Click, and the arrow keys, choose a cell. */
 export function heatMap(canvas: HTMLCanvasElement, choose: (cell: Cell) => void): HeatMap {
@@ -90,7 +90,7 @@ function drawMap({ context, width, height, color, font }: Pen, values: ArrayLike
   context.rotate(-Math.PI / 2);
   context.fillText("frame that asks", 0, 0);
   context.restore();
-  drawScale(context, shade, AXIS + side - SCALE.width, TOP + side + 24);
+  drawScale(context, shade, AXIS + side - SCALE.width - 52, TOP + side + 24);
 
   // The chosen row, and in it the chosen cell.
   context.strokeStyle = color("--series-2");
@@ -109,8 +109,9 @@ function drawScale(context: CanvasRenderingContext2D, shade: (share: number) => 
   }
   context.fillStyle = ink;
   context.textAlign = "right";
-  context.fillText("0", left - 4, top + SCALE.height);
-  context.fillText("all tokens", left - 4 + SCALE.width + 4, top + SCALE.height + 12);
+  context.fillText("none", left - 5, top + SCALE.height);
+  context.textAlign = "left";
+  context.fillText("all tokens", left + SCALE.width + 5, top + SCALE.height);
 }
 
 /** Colours from one to another. */

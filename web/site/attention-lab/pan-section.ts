@@ -9,7 +9,7 @@ import type { Page } from "../common/page.js";
 import { type Picked, picturePicker } from "../common/picture-picker.js";
 import { fetchBytes, pause, readPicture, resized } from "../common/pictures.js";
 import { askingFrame } from "./asking-frame.js";
-import { type Film, FRAME_TOKENS, LEAST_SIDE, frameOf, pan } from "./film.js";
+import { type Film, FRAME_SIDE, FRAME_TOKENS, LEAST_SIDE, frameOf, pan } from "./film.js";
 import { type Cell, heatMap } from "./heat-map.js";
 import { finding, keyShare, lateWeight, ranking, shares } from "./lists.js";
 
@@ -17,7 +17,9 @@ const LIMIT = 4096 * 4096;
 /** A longer shorter side is reduced to this: a view is reduced to 64 pixels anyway. */
 const SIDE = 512;
 /** Frames on a GPU, and on an adapter that computes on the CPU. */
-const [FRAMES, FEW_FRAMES] = [96, 32];
+const [FRAMES, FEW_FRAMES] = [96, 24];
+/** About as many frames are shown of the film. */
+const STRIP = 16;
 /** Thumbnails of listed frames. */
 const LISTED = 8;
 
@@ -34,7 +36,7 @@ export function panSection(page: Page): void {
     id: "frames",
     label: "Frames",
     value: String(page.software ? FEW_FRAMES : FRAMES),
-    choices: [32, 48, 64, 96].map((count) => [String(count), `${count} frames, ${count * FRAME_TOKENS} tokens`] as const),
+    choices: [24, 32, 48, 64, 96].map((count) => [String(count), `${count} frames, ${count * FRAME_TOKENS} tokens`] as const),
     change: () => void search(),
   });
   const topN = slider({ id: "top-n", label: "Frames that a token reads", value: 8, min: 2, max: 16, change: () => void search(), hint: "its own included" });
@@ -85,6 +87,7 @@ export function panSection(page: Page): void {
       const insert = await readPicture(new Blob([new Uint8Array(await fetchBytes(name === "coffee" ? cat : coffee, signal))]), LIMIT, true);
       const film = await pan(await reduced(picture), insert.picture, Number(frames.value), pause);
       signal.throwIfAborted();
+      drawFilm(byId<HTMLCanvasElement>("film"), film);
       return { film, selection: await gristmill.searchFrames(film.pixels, { topN: topN.value, signal, progress }) };
     });
     if (!result) return;
@@ -130,18 +133,27 @@ export function panSection(page: Page): void {
     const { patches } = asking;
     const listed = ranking(shares(selection, asks, patches), asks).slice(0, LISTED);
     const stills = listed.map(({ frame, share }) => {
-      const caption = patches.length === 1 ? `frame ${frame}` : `frame ${frame}: ${Math.round(share * patches.length)} of ${patches.length}`;
+      const caption = patches.length === 1 ? String(frame) : `${frame}: ${Math.round(share * patches.length)} of ${patches.length}`;
       return still(film, frame, caption, share);
     });
     byId("listed").replaceChildren(...(stills.length ? stills : [element("p", { class: "quiet" }, "No earlier frame is on their lists.")]));
   }
 }
 
+/** A strip of frames from the whole film, the two with the inserted picture among them. */
+function drawFilm(canvas: HTMLCanvasElement, film: Film): void {
+  const step = Math.max(1, Math.round(film.frames / STRIP));
+  const shown = Array.from({ length: film.frames }, (_, frame) => frame).filter((frame) => (frame - film.planted) % step === 0 || frame === film.asked);
+  canvas.width = shown.length * FRAME_SIDE;
+  canvas.height = FRAME_SIDE;
+  shown.forEach((frame, place) => canvas.getContext("2d")?.putImageData(frameOf(film, frame), place * FRAME_SIDE, 0));
+}
+
 function still(film: Film, frame: number, caption: string, share: number): HTMLElement {
   const canvas = element("canvas", { width: 64, height: 64, role: "img", "aria-label": `Frame ${frame}` });
   canvas.getContext("2d")?.putImageData(frameOf(film, frame), 0, 0);
   const planted = frame === film.planted;
-  const text = planted ? `${caption}, with the inserted picture` : caption;
+  const text = planted ? `${caption}, inserted` : caption;
   return element("figure", { class: planted && "planted", "data-frame": frame, "data-value": share }, canvas, element("figcaption", {}, text));
 }
 
