@@ -38,7 +38,17 @@ pub fn run(part: Option<&str>) -> Result<()> {
         summary.step("native tests, strict WebGPU", || side_by_side(&[], true));
     }
     if wanted("shaders") {
-        summary.step("shader bundle", || shaders::write(&process::target().join("shaders")));
+        let bundle = process::target().join("shaders");
+        summary.step("shader bundle", || {
+            if bundle.exists() {
+                std::fs::remove_dir_all(&bundle)?; // kernels that are no more
+            }
+            shaders::write(&bundle)
+        });
+        summary.step("shader bundle as npm package", || {
+            setup::npm()?;
+            shaders::check_package(&bundle)
+        });
     }
     if wanted("web") {
         summary.step("browser package has no native code", no_native_code);
