@@ -94,7 +94,7 @@ pub fn reflect(wgsl: &str) -> Result<Interface, String> {
             workgroup_size = Some(size);
         }
     }
-    bindings.sort_by_key(|b: &Binding| b.index);
+    bindings.sort_unstable_by_key(|b: &Binding| b.index);
     Ok(Interface { bindings, workgroup_size: workgroup_size.ok_or("there is no entry point")?, subgroup })
 }
 

@@ -42,7 +42,10 @@ export class Page {
   readonly #progress = element("div", { class: "progress", hidden: true }, this.#bar, this.#share, this.#cancel);
   readonly #adapter = element("p", { id: "adapter", class: "quiet" });
   #gristmill: Gristmill | undefined;
+  #deviceless = false;
   #run: Run | undefined;
+  #followers = 0;
+  readonly #left = new AbortController();
   #ended = 0;
   /** How many devices have been lost, the notice of the next loss, and the making of the device after the last. */
   #losses = 0;
@@ -82,8 +85,9 @@ export class Page {
     this.#status.textContent = text;
   }
 
-  /** Shows an error with what to do; the next run clears it. */
+  /** Shows an error with what to do; the next run clears it. Nothing hides that there is no device. */
   showError(error: unknown, remedy?: Remedy): void {
+    if (this.#deviceless) return;
     this.#error.replaceChildren(element("p", {}, help(error)));
     if (remedy) {
       const button = element("button", { type: "button" }, remedy.label);
@@ -98,9 +102,10 @@ export class Page {
   }
 
   clearError(): void {
+    if (this.#deviceless) return;
     this.#error.hidden = true;
     this.#error.replaceChildren();
-    if (document.body.dataset.state === "error" && this.#gristmill) this.state = "ready";
+    if (document.body.dataset.state === "error") this.state = "ready";
   }
 
   /** Ends the run, if one goes on. */
@@ -155,6 +160,29 @@ export class Page {
     }
   }
 
+  /**
+   * Does short work beside the runs and without a word of it, for what follows the visitor's hand: `undefined` when it failed, which is
+   * shown.
+   */
+  async follow<T>(work: Work<T>): Promise<T | undefined> {
+    const gristmill = this.#gristmill;
+    if (!gristmill) return undefined;
+    this.#followers++;
+    this.clearError();
+    this.state = "running";
+    const { signal } = this.#left;
+    try {
+      const result = await this.#insist(signal, (signal) => work(gristmill, { signal, progress: () => {} }));
+      if (this.#followers === 1 && !this.#run) this.state = "ready";
+      return result;
+    } catch (error) {
+      if (!signal.aborted) this.showError(error);
+      return undefined;
+    } finally {
+      this.#followers--;
+    }
+  }
+
   /** Does the work again where the device was lost under it. */
   async #insist<T>(signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
     for (let attempt = 0; ; attempt++) {
@@ -187,9 +215,16 @@ export class Page {
       this.say("");
       this.state = "ready";
     } catch (error) {
-      this.say("");
-      this.showError(error);
+      this.#giveUp(error);
     }
+  }
+
+  /** There is no device, and there will be none. */
+  #giveUp(error: unknown): void {
+    this.#gristmill = undefined;
+    this.say("");
+    this.showError(error);
+    this.#deviceless = true;
   }
 
   /** Recovers from every loss of the device and tells the visitor. */
@@ -205,8 +240,7 @@ export class Page {
       try {
         await this.#recovery;
       } catch (error) {
-        this.#gristmill = undefined;
-        this.showError(error);
+        this.#giveUp(error);
         return;
       }
       this.#showAdapter();
@@ -224,7 +258,9 @@ export class Page {
 
   #leave(kept: boolean): void {
     this.cancel();
-    if (!kept) this.#gristmill?.close();
+    if (kept) return;
+    this.#left.abort();
+    this.#gristmill?.close();
   }
 }
 

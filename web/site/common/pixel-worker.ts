@@ -67,5 +67,11 @@ addEventListener("message", async ({ data: { id, name, values } }: MessageEvent<
   } catch (error) {
     answer = { id, message: error instanceof Error ? error.message : String(error) };
   }
-  postMessage(answer);
+  postMessage(answer, { transfer: "value" in answer ? buffers(answer.value) : [] });
 });
+
+/** What needn't be copied on its way to the page. */
+function buffers(value: unknown): ArrayBuffer[] {
+  if (value instanceof Uint8ClampedArray) return [value.buffer as ArrayBuffer];
+  return typeof value === "object" && value !== null ? Object.values(value).flatMap(buffers) : [];
+}

@@ -10,7 +10,7 @@ import { byId, debounced } from "../common/dom.js";
 import { Page } from "../common/page.js";
 import { type Picked, picturePicker } from "../common/picture-picker.js";
 import { download, fetchBytes, pngOf, psnrOfBrightness, resized } from "../common/pictures.js";
-import { middle, startFrom, tinted } from "./steps.js";
+import { inTilesThatFit, middle, startFrom, tinted } from "./steps.js";
 
 /** What the weights are for. */
 const SCALE = 2;
@@ -73,7 +73,7 @@ async function enlarge(): Promise<void> {
     options.signal.throwIfAborted();
     if (shown !== picture) await showFirst(picture, bicubic);
     const config = purePass.value && { colors: colors.value, window: side.value };
-    const found = await gristmill.upscale(small, await fetched(), { ...options, purePass: config });
+    const found = await inTilesThatFit(async (tile) => gristmill.upscale(small, await fetched(), { ...options, purePass: config, tile }));
     const psnr = half.value ? await Promise.all([bicubic, found.picture].map((enlarged) => psnrOfBrightness(whole, enlarged, SCALE))) : [];
     options.signal.throwIfAborted();
     await compare.show(bicubic, found.picture, found.mask && tinted(found.mask, small));
