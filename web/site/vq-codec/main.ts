@@ -119,8 +119,11 @@ async function showDecoded(name: string, file: Uint8Array, codebooks: readonly U
   numbers.set("decode-time", milliseconds, duration(milliseconds));
 }
 
-/** What was shown is no longer what is picked. */
-function forget(): void {
+/** Takes a picture, or none; what was shown goes. Without a picture there is nothing to set. */
+function pick(choice: Picked | undefined): void {
+  picked = choice;
+  for (const control of [preset, longest, sweeps, inline]) control.enable(choice !== undefined);
+  longest.set(longest.value);
   shown = undefined;
   waiting = undefined;
   save.disabled = true;
@@ -136,9 +139,8 @@ function take(file: File): void {
 }
 
 async function open(file: File, codebook?: File): Promise<void> {
-  picked = undefined;
-  forget();
-  longest.set(longest.value);
+  pick(undefined);
+  compare.root.hidden = alone.hidden = true;
   waiting = file;
   await page.run(`Decoding ${file.name}`, async (gristmill, options) => {
     const bytes = new Uint8Array(await file.arrayBuffer());
@@ -183,9 +185,7 @@ const picker = picturePicker(byId("picker"), {
   least: 1,
   others: { endings: [".gvq", ".safetensors"], hint: ".gvq files are decoded", take },
   pick: (choice) => {
-    picked = choice;
-    forget();
-    longest.set(longest.value);
+    pick(choice);
     void encode();
   },
 });
