@@ -35,10 +35,11 @@ impl Package {
     }
 }
 
-/// Bytes of the shipped file, and of what a server sends of it.
+/// Bytes of the shipped file, and of what a server sends of it by gzip and by brotli, which every browser with WebGPU takes.
 pub struct WasmSize {
     pub bytes: u64,
-    pub compressed: u64,
+    pub gzip: u64,
+    pub brotli: u64,
 }
 
 /// Builds the package and the site around it.
@@ -62,10 +63,11 @@ pub fn build_package(package: Package) -> Result<WasmSize> {
         Package::Diagnostics => copy(&Package::Shipped.directory(), &dist, |name| name != "wasm")?,
     }
     println!(
-        "{} is built: {} KB of wasm, {} KB compressed",
+        "{} is built: {} KB of wasm, {} KB by brotli, {} KB by gzip",
         dist.display(),
         size.bytes / 1000,
-        size.compressed / 1000,
+        size.brotli / 1000,
+        size.gzip / 1000,
     );
     Ok(size)
 }
@@ -94,10 +96,10 @@ fn compile(toolchain: &setup::Wasm, package: Package, directory: &Path) -> Resul
             .arg(&shrunk),
     )?;
     fs::rename(&shrunk, &wasm)?;
-    let data = fs::read(&wasm).with_context(|| wasm.display().to_string())?;
-    // What gzip makes of it, but for its header.
-    let compressed = miniz_oxide::deflate::compress_to_vec(&data, 9).len() as u64;
-    Ok(WasmSize { bytes: data.len() as u64, compressed })
+    let sizes = process::output(process::command("node").arg("web/size.mjs").arg(&wasm))?;
+    let mut sizes = sizes.split_whitespace().map(|size| size.parse().context("a number of bytes"));
+    let mut next = || sizes.next().context("three sizes")?;
+    Ok(WasmSize { bytes: next()?, gzip: next()?, brotli: next()? })
 }
 
 /// The pages in web/dist, a folder that any file server can host; the package and the plain shaders lie in it too, for pages that no

@@ -33,9 +33,14 @@ function labelled(input: HTMLElement, { id, label, hint }: { id: string; label: 
 
 /** A slider over `values`, or over whole steps from `min` to `max`; its value stands beside the label. */
 export function slider(
-  options: Common<number> & ({ values: readonly number[] } | { min: number; max: number; step?: number }) & { show?: (value: number) => string },
+  options: Common<number> &
+    ({ values: readonly number[] } | { min: number; max: number; step?: number }) & {
+      show?: (value: number) => string;
+      /** Called again and again during a drag. */
+      follow?: (value: number) => void;
+    },
 ): Control<number> {
-  const { id, value, change, show = String } = options;
+  const { id, value, change, follow, show = String } = options;
   const values = "values" in options ? options.values : undefined;
   const range = "min" in options ? options : { min: 0, max: options.values.length - 1 };
   const input = element("input", { id, type: "range", min: range.min, max: range.max, step: ("step" in range && range.step) || 1 });
@@ -50,7 +55,10 @@ export function slider(
     tell();
   };
   set(value);
-  input.addEventListener("input", tell);
+  input.addEventListener("input", () => {
+    tell();
+    follow?.(current());
+  });
   if (change) input.addEventListener("change", () => change(current()));
   return {
     root: labelled(input, options, output),
@@ -93,6 +101,30 @@ export function choice<T extends string>(options: Common<T> & { choices: readonl
     },
     set: (value) => (input.value = value),
     enable: (enabled) => (input.disabled = !enabled),
+  };
+}
+
+/** A short list to choose from, all of it seen. */
+export function radios<T extends string>(
+  options: Common<T> & { choices: readonly { readonly value: T; readonly name: string; readonly hint: string }[] },
+): Control<T> {
+  const { id, label, choices, change } = options;
+  const inputs = choices.map(({ value }) => element("input", { id: `${id}-${value}`, type: "radio", name: id, value }));
+  const rows = choices.map(({ value, name, hint }, index) =>
+    element("div", {}, inputs[index]!, element("label", { for: `${id}-${value}` }, name, element("small", {}, hint))),
+  );
+  const root = element("fieldset", { id, class: "control radios" }, element("legend", {}, label), ...rows);
+  const set = (value: T) => inputs.forEach((input) => (input.checked = input.value === value));
+  const current = () => (inputs.find((input) => input.checked)?.value ?? options.value) as T;
+  set(options.value);
+  if (change) root.addEventListener("change", () => change(current()));
+  return {
+    root,
+    get value() {
+      return current();
+    },
+    set,
+    enable: (enabled) => (root.disabled = !enabled),
   };
 }
 

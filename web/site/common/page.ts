@@ -44,6 +44,8 @@ export class Page {
   #gristmill: Gristmill | undefined;
   #deviceless = false;
   #run: Run | undefined;
+  #followers = 0;
+  readonly #left = new AbortController();
   #ended = 0;
   /** How many devices have been lost, the notice of the next loss, and the making of the device after the last. */
   #losses = 0;
@@ -158,6 +160,29 @@ export class Page {
     }
   }
 
+  /**
+   * Does short work beside the runs and without a word of it, for what follows the visitor's hand: `undefined` when it failed, which is
+   * shown.
+   */
+  async follow<T>(work: Work<T>): Promise<T | undefined> {
+    const gristmill = this.#gristmill;
+    if (!gristmill) return undefined;
+    this.#followers++;
+    this.clearError();
+    this.state = "running";
+    const { signal } = this.#left;
+    try {
+      const result = await this.#insist(signal, (signal) => work(gristmill, { signal, progress: () => {} }));
+      if (this.#followers === 1 && !this.#run) this.state = "ready";
+      return result;
+    } catch (error) {
+      if (!signal.aborted) this.showError(error);
+      return undefined;
+    } finally {
+      this.#followers--;
+    }
+  }
+
   /** Does the work again where the device was lost under it. */
   async #insist<T>(signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
     for (let attempt = 0; ; attempt++) {
@@ -233,7 +258,9 @@ export class Page {
 
   #leave(kept: boolean): void {
     this.cancel();
-    if (!kept) this.#gristmill?.close();
+    if (kept) return;
+    this.#left.abort();
+    this.#gristmill?.close();
   }
 }
 

@@ -72,6 +72,9 @@ export const psnrOfBrightness = (one: Picture, other: Picture, border: number) =
 /** A PNG file. */
 export const pngOf = async (picture: Picture) => call("png", await sent(picture));
 
+/** The best JPEG file of a picture with at most so many bytes. */
+export const jpegWithin = async (picture: Picture, most: number) => call("jpegWithin", await sent(picture), most);
+
 /** Shows a picture at its own size in a canvas that nothing else draws into. */
 export async function draw(picture: Picture, canvas: HTMLCanvasElement): Promise<void> {
   const bitmap = await call("bitmap", await sent(picture));

@@ -60,8 +60,22 @@ const png = (handle: number): Promise<Blob> => taken(handle).convertToBlob({ typ
 /** A picture as the browser shows it. */
 const bitmap = (handle: number): ImageBitmap => taken(handle).transferToImageBitmap();
 
+/** The largest of the JPEG files of all qualities with at most so many bytes, if there is one. */
+async function jpegWithin(handle: number, most: number): Promise<Blob | undefined> {
+  const canvas = taken(handle);
+  let best: Blob | undefined;
+  // Sizes grow with the quality.
+  for (let low = 1, high = 100; low <= high; ) {
+    const quality = (low + high) >> 1;
+    const file = await canvas.convertToBlob({ type: "image/jpeg", quality: quality / 100 });
+    if (file.size <= most) [best, low] = [file, quality + 1];
+    else high = quality - 1;
+  }
+  return best;
+}
+
 /** What the worker can do. */
-const tasks = { read, resized, tinted, psnr, psnrOfBrightness, canvas, strip, png, bitmap };
+const tasks = { read, resized, tinted, psnr, psnrOfBrightness, canvas, strip, png, jpegWithin, bitmap };
 
 export type Tasks = typeof tasks;
 export type Request = { id: number; name: keyof Tasks; values: readonly unknown[] };
