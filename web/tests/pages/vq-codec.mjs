@@ -11,8 +11,8 @@ const chelsea = fileURLToPath(new URL("../../../cli/assets/chelsea.png", import.
 const TIMEOUT = 240_000;
 /** Sides that no patch divides. */
 const [WIDTH, HEIGHT] = [150, 107];
-/** The slider's last place: the picture's own size. */
-const OWN = 11;
+/** The slider's last place, past the sides of our pictures. */
+const OWN = 10;
 
 export async function test({ page, address, screenshot, native }) {
   page.setDefaultTimeout(TIMEOUT);
@@ -223,6 +223,7 @@ async function badFiles(page, folder, screenshot) {
   await slide(page, "longest", 0);
   await after(page, async () => page.setInputFiles("#file", { name: "large.png", mimeType: "image/png", buffer: await made(page, 4096, 4096, "#7a9") }));
   assert.equal(await page.textContent("#size"), "64 × 64");
+  assert.equal(await page.textContent("#picture-note"), "Shrunk from 4096 × 4096.");
   await after(page, async () => page.setInputFiles("#file", { name: "pixel.png", mimeType: "image/png", buffer: await made(page, 1, 1, "#08f") }));
   assert.equal(await page.textContent("#size"), "1 × 1");
 }
