@@ -301,7 +301,7 @@ async function sameAsTheTool(page, native) {
     const said = await native(["pan", photo, "--output", folder]);
     const [, keys, all] = /reads (\d+) keys of (\d+) on average/.exec(said) ?? [];
     assert.equal(await page.textContent("#keys"), keys);
-    assert.equal((await number(page, "all-keys")).toFixed(0), all);
+    assert.ok(Math.abs((await number(page, "all-keys")) - all) <= 0.5, `${await number(page, "all-keys")} keys, the tool has ${all}`);
     const counts = (text) => /frame 20 is on the list of (\d+) of the 16 .* frame (\d+), on that of (\d+)/.exec(text)?.slice(1).map(Number);
     const [ours, theirs] = [counts(await page.textContent("#finding")), counts(said)];
     assert.equal(await page.getAttribute("#finding", "data-found"), "true", "frame 95 finds frame 20");
