@@ -12,12 +12,12 @@ mod suite;
 
 pub use clustvit::{ClustVitCase, clustvit, clustvit_merging};
 pub use convolution::{ConvolutionCase, convolution, vqvae_decoder};
-pub use lowrank_vq::lowrank_vq;
+pub use lowrank_vq::{lowrank_vq, lowrank_vq_steps};
 pub use native_sparse::{BranchTimes, native_sparse};
 pub use pure_pass::{AtdTimes, PurePassCase, atd_category_attention, atd_light, atd_network, pure_pass_mask};
 pub use suite::{SuiteCase, suite, suite_kernels};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::kernels::Constants;
 use crate::kernels::attention::{Attention, AttentionConfig, AttentionInputs};
@@ -128,7 +128,7 @@ pub async fn time(gpu: &Gpu, plans: &[&Plan], samples: usize) -> Result<Vec<f64>
         }
     }
     let median = |mut times: Vec<f64>| {
-        times.sort_by(f64::total_cmp);
+        times.sort_unstable_by(f64::total_cmp);
         times[times.len() / 2]
     };
     Ok(times.into_iter().map(median).collect())
@@ -244,44 +244,6 @@ pub fn linear(
     let plan = schedule.compile()?;
     let extra_bytes = plan.report().bytes - y.padded_bytes();
     Ok(Prepared { plan, variant: operator.explain().kind, extra_bytes })
-}
-
-/// Measures a kernel by name at the shape that the documentation quotes, as JSON: `attention` (4 heads, 1024 tokens,
-/// head dim 64) or `linear` (512 x 512 x 512), f32.
-pub async fn bench(gpu: &Gpu, kernel: &str, samples: u32) -> Result<String> {
-    let samples = samples as usize;
-    let (prepared, shape) = match kernel {
-        "attention" => {
-            let case = AttentionCase {
-                batch: 1,
-                query_tokens: 1024,
-                tokens: 1024,
-                query_heads: 4,
-                kv_heads: 4,
-                head_dim: 64,
-                causal: false,
-                dtype: Dtype::F32,
-            };
-            (attention(gpu, case, None)?, "4 heads, 1024 tokens, head dim 64")
-        }
-        "linear" => (linear(gpu, [512; 3], Dtype::F32, None)?, "512 x 512 x 512"),
-        other => {
-            return Err(Error::Input(format!(
-                "nothing to measure named `{other}`; expected attention or linear"
-            )));
-        }
-    };
-    let measured = measure(gpu, &[prepared], samples).await?.remove(0);
-    let Peaks { gflops: peak, .. } = peaks(gpu).await?;
-    let record = serde_json::json!({
-        "kernel": kernel,
-        "shape": shape,
-        "variant": measured.variant.name(),
-        "milliseconds": measured.ms,
-        "gflops": measured.cost.flops / measured.ms * 1e-6,
-        "peak_gflops": peak,
-    });
-    Ok(record.to_string())
 }
 
 /// A tensor of values in -1..1: their distribution doesn't matter to the time of most kernels.

@@ -8,11 +8,14 @@ import { fileURLToPath } from "node:url";
 const TYPES = {
   ".css": "text/css; charset=utf-8",
   ".html": "text/html; charset=utf-8",
+  ".jpg": "image/jpeg",
   ".js": "text/javascript; charset=utf-8",
   ".json": "application/json",
   ".png": "image/png",
+  ".svg": "image/svg+xml",
   ".ts": "text/plain; charset=utf-8",
   ".wasm": "application/wasm",
+  ".wgsl": "text/plain; charset=utf-8",
 };
 
 export const dist = fileURLToPath(new URL("dist", import.meta.url));
@@ -25,7 +28,8 @@ export async function serve(folders, port = 0) {
       // Normalized as an absolute path, which cannot leave its folder.
       const path = normalize("/" + decodeURIComponent(new URL(request.url, "http://localhost").pathname));
       const prefix = prefixes.find((prefix) => path.startsWith(prefix));
-      const file = join(folders[prefix], path.slice(prefix.length).replace(/(^|\/)$/, "$1index.html"));
+      const name = path.slice(prefix.length);
+      const file = join(folders[prefix], name === "" || name.endsWith("/") ? `${name}index.html` : name);
       const body = await readFile(file);
       response.writeHead(200, { "content-type": TYPES[extname(file)] ?? "application/octet-stream", "cache-control": "no-store" });
       response.end(body);

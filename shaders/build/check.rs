@@ -1,7 +1,7 @@
 //! One permutation through naga: parse, validate, lint, and compare with what the text scan reads.
 
 use crate::lints;
-use crate::reflect::{BindingKind, Interface, reflect};
+use crate::reflect::{BindingKind, Interface, reflect, uniform_fields};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 /// Checks plain WGSL; gives the bytes of workgroup memory.
@@ -15,6 +15,7 @@ pub fn check(wgsl: &str) -> Result<u32, String> {
         .validate(&module)
         .map_err(|e| e.emit_to_string(wgsl))?;
     same_interface(&module, &interface)?;
+    same_fields(&module, &interface, wgsl)?;
     lints::lint(&module, wgsl)
 }
 
@@ -56,6 +57,37 @@ fn same_interface(module: &naga::Module, interface: &Interface) -> Result<(), St
                 "binding `{}` is {:?}, the text reads {:?}",
                 binding.name, variable.space, binding.kind
             ));
+        }
+    }
+    Ok(())
+}
+
+/// The fields of the uniforms as the text reads them are those that naga sees, each in the next four bytes.
+fn same_fields(module: &naga::Module, interface: &Interface, wgsl: &str) -> Result<(), String> {
+    for binding in interface.bindings.iter().filter(|binding| binding.kind == BindingKind::Uniform) {
+        let read: Vec<_> = uniform_fields(wgsl, &binding.ty)?
+            .into_iter()
+            .enumerate()
+            .map(|(n, field)| (field.name, field.ty, 4 * n as u32))
+            .collect();
+        let uniform = module.types.iter().find(|(_, ty)| ty.name.as_deref() == Some(&binding.ty));
+        let Some(naga::TypeInner::Struct { members, .. }) = uniform.map(|(_, ty)| &ty.inner) else {
+            return Err(format!("`{}` is no struct", binding.ty));
+        };
+        let scalar = |handle| match module.types[handle].inner {
+            naga::TypeInner::Scalar(naga::Scalar::U32) => "u32",
+            naga::TypeInner::Scalar(naga::Scalar::I32) => "i32",
+            naga::TypeInner::Scalar(naga::Scalar::F32) => "f32",
+            _ => "no scalar",
+        };
+        let parsed: Vec<_> = members
+            .iter()
+            .map(|member| {
+                (member.name.clone().unwrap_or_default(), scalar(member.ty).to_string(), member.offset)
+            })
+            .collect();
+        if read != parsed {
+            return Err(format!("`{}` has the fields {parsed:?}, the text reads {read:?}", binding.ty));
         }
     }
     Ok(())

@@ -16,7 +16,7 @@ mod preprocess;
 mod reflect;
 
 pub use preprocess::Defines;
-pub use reflect::{Binding, BindingKind, Interface};
+pub use reflect::{Binding, BindingKind, Field, Interface, uniform_fields};
 
 use permutations::KernelEntry;
 use std::fmt;
@@ -136,7 +136,8 @@ pub struct BundleEntry {
     pub workgroup_bytes: u32,
     /// How many workgroups a dispatch has, in words of the kernel's parameters.
     pub dispatch: &'static str,
-    /// All of the metadata as JSON: name, constants, workgroup size, bindings, workgroup memory, features, limits, dispatch.
+    /// All of the metadata as JSON: name, constants, workgroup size, bindings with the fields of the
+    /// uniforms, workgroup memory, features, limits, dispatch.
     pub metadata_json: String,
 }
 
@@ -166,7 +167,7 @@ pub fn bundle() -> impl Iterator<Item = BundleEntry> {
             permutation: checked.permutation,
             workgroup_bytes: checked.workgroup_bytes,
             dispatch: &kernel.dispatch,
-            metadata_json: metadata_json(checked, kernel, &defines, &shader.interface),
+            metadata_json: metadata_json(checked, kernel, &defines, &shader),
             wgsl: format!("{}{}", enable_line(&shader.interface), shader.wgsl),
             interface: shader.interface,
         }
@@ -174,12 +175,8 @@ pub fn bundle() -> impl Iterator<Item = BundleEntry> {
 }
 
 /// The metadata of one permutation; every text in it is an identifier or a type, so nothing needs escaping.
-fn metadata_json(
-    checked: &Checked,
-    kernel: &KernelEntry,
-    defines: &Defines,
-    interface: &Interface,
-) -> String {
+fn metadata_json(checked: &Checked, kernel: &KernelEntry, defines: &Defines, shader: &Shader) -> String {
+    let interface = &shader.interface;
     let bindings = interface.bindings.iter().map(|binding| {
         let access = match &binding.kind {
             BindingKind::Uniform => "uniform",
@@ -189,7 +186,8 @@ fn metadata_json(
             BindingKind::StorageTexture(_) => "storage_texture",
         };
         let Binding { index, name, ty, .. } = binding;
-        format!("    {{ \"binding\": {index}, \"name\": \"{name}\", \"type\": \"{ty}\", \"access\": \"{access}\" }}")
+        let fields = if binding.kind == BindingKind::Uniform { fields_json(&shader.wgsl, ty) } else { String::new() };
+        format!("    {{ \"binding\": {index}, \"name\": \"{name}\", \"type\": \"{ty}\", \"access\": \"{access}\"{fields} }}")
     });
     let storage = storage_buffers(interface);
     let constants = defines.iter().map(|(name, value)| format!("\"{name}\": \"{value}\""));
@@ -210,4 +208,13 @@ fn metadata_json(
         constants.collect::<Vec<_>>().join(", "),
         bindings.collect::<Vec<_>>().join(",\n"),
     )
+}
+
+/// What a host writes into a uniform: name, type and byte of each value.
+fn fields_json(wgsl: &str, ty: &str) -> String {
+    let fields = uniform_fields(wgsl, ty).expect("checked by build.rs");
+    let lines = fields.iter().enumerate().map(|(n, Field { name, ty })| {
+        format!("      {{ \"name\": \"{name}\", \"type\": \"{ty}\", \"offset\": {} }}", 4 * n)
+    });
+    format!(", \"fields\": [\n{}\n    ]", lines.collect::<Vec<_>>().join(",\n"))
 }

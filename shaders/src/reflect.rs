@@ -41,6 +41,35 @@ pub struct Interface {
     pub subgroup: bool,
 }
 
+/// One value of a uniform's struct: four bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Name of the member.
+    pub name: String,
+    /// `u32`, `i32` or `f32`.
+    pub ty: String,
+}
+
+/// The members of the struct that a uniform has, in order and without gaps: each has one line and four bytes.
+pub fn uniform_fields(wgsl: &str, ty: &str) -> Result<Vec<Field>, String> {
+    let code = wgsl.lines().map(|line| line.split("//").next().unwrap_or("").trim());
+    let mut members = code.skip_while(|line| *line != format!("struct {ty} {{")).skip(1);
+    let mut fields = Vec::new();
+    loop {
+        match members.next() {
+            None => return Err(format!("no struct `{ty}` with a member on each line")),
+            Some("}") => return Ok(fields),
+            Some("") => {}
+            Some(member) => match member.strip_suffix(',').and_then(|member| member.split_once(':')) {
+                Some((name, ty)) if ["u32", "i32", "f32"].contains(&ty.trim()) => {
+                    fields.push(Field { name: name.trim().into(), ty: ty.trim().into() });
+                }
+                _ => return Err(format!("`{ty}`: not one u32, i32 or f32 on one line: `{member}`")),
+            },
+        }
+    }
+}
+
 /// Reads the interface of plain WGSL.
 pub fn reflect(wgsl: &str) -> Result<Interface, String> {
     let mut bindings = Vec::new();
@@ -65,7 +94,7 @@ pub fn reflect(wgsl: &str) -> Result<Interface, String> {
             workgroup_size = Some(size);
         }
     }
-    bindings.sort_by_key(|b: &Binding| b.index);
+    bindings.sort_unstable_by_key(|b: &Binding| b.index);
     Ok(Interface { bindings, workgroup_size: workgroup_size.ok_or("there is no entry point")?, subgroup })
 }
 
@@ -108,6 +137,17 @@ mod tests {
         let format = BindingKind::StorageTexture("rgba8unorm".into());
         assert_eq!(kinds, [BindingKind::Uniform, format, BindingKind::StorageReadWrite]);
         assert!(!interface.subgroup);
+    }
+
+    #[test]
+    fn reads_the_fields_of_a_uniform() {
+        let wgsl = "struct A {\n    other: u32,\n}\n\nstruct Ab {\n    count: u32, // of all\n\n    // How much.\n    gain: f32,\n}";
+        let fields = uniform_fields(wgsl, "Ab").unwrap();
+        let fields: Vec<_> = fields.iter().map(|field| (field.name.as_str(), field.ty.as_str())).collect();
+        assert_eq!(fields, [("count", "u32"), ("gain", "f32")]);
+        assert!(uniform_fields(wgsl, "B").unwrap_err().contains("no struct `B`"));
+        assert!(uniform_fields("struct A {\n a: vec2f,\n}", "A").unwrap_err().contains("a: vec2f,"));
+        assert!(uniform_fields("struct A {\n a: u32,", "A").is_err());
     }
 
     #[test]

@@ -135,6 +135,30 @@ fn the_metadata_matches_the_kernels() {
     }
 }
 
+/// A host counts workgroups with what the JSON file holds: the fields of the parameters, the constants, + - * / ^ and ceil.
+#[test]
+fn the_dispatch_formulas_need_nothing_but_the_metadata() {
+    for entry in bundle() {
+        let place = format!("{}.{}", entry.kernel, entry.permutation);
+        let json: Value = serde_json::from_str(&entry.metadata_json).unwrap();
+        let fields = json["bindings"][1]["fields"].as_array().unwrap();
+        let known = |word: &str| {
+            word == "ceil"
+                || word.parse::<u32>().is_ok()
+                || fields.iter().any(|field| field["name"] == word)
+                || json["constants"].get(word).is_some()
+        };
+        // How long the peak rate is measured is the host's choice.
+        let known = |word: &str| known(word) || (entry.kernel, word) == ("measure/fma", "invocations");
+        let separator = |c: char| !c.is_ascii_alphanumeric() && c != '_';
+        for word in entry.dispatch.split(separator).filter(|word| !word.is_empty()) {
+            assert!(known(word), "{place}: `{word}` of `{}`", entry.dispatch);
+        }
+        let only = |c: char| !separator(c) || " +-*/^()".contains(c);
+        assert!(entry.dispatch.chars().all(only), "{place}: `{}`", entry.dispatch);
+    }
+}
+
 fn same_interface(place: &str, json: &Value, interface: &Interface) {
     let size: Vec<u32> = serde_json::from_value(json["workgroup_size"].clone()).unwrap();
     assert_eq!(size, interface.workgroup_size, "{place}");
@@ -157,6 +181,8 @@ fn same_interface(place: &str, json: &Value, interface: &Interface) {
         assert_eq!(found["name"], binding.name.as_str(), "{place}");
         assert_eq!(found["type"], binding.ty.as_str(), "{place}");
         assert_eq!(found["access"], access, "{place}");
+        let is_uniform = binding.kind == BindingKind::Uniform;
+        assert_eq!(found["fields"].is_array(), is_uniform, "{place}: `{}`", binding.name);
     }
     let limits = &json["limits"];
     assert_eq!(limits["maxComputeInvocationsPerWorkgroup"], size.iter().product::<u32>(), "{place}");

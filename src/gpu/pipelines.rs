@@ -83,7 +83,7 @@ impl Gpu {
     /// The compiled kernel for these constants, from the cache or made now.
     pub(crate) fn pipeline(&self, kernel: &'static str, constants: &[(&str, &str)]) -> Result<Arc<Pipeline>> {
         let mut sorted: Vec<_> = constants.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        sorted.sort();
+        sorted.sort_unstable();
         let key = (kernel, sorted);
         let lock = || self.inner.pipelines.compiled.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(found) = lock().get(&key) {

@@ -55,10 +55,10 @@ pub async fn adapters() -> Vec<wgpu::Adapter> {
 pub(super) async fn request(options: GpuOptions) -> Result<Gpu> {
     let all = adapters().await;
     let names: Vec<String> = all.iter().map(|adapter| adapter.get_info().name).collect();
-    let wanted = options.adapter.as_deref().unwrap_or("").to_lowercase();
+    let wanted = options.adapter.as_deref().unwrap_or("").to_ascii_lowercase();
     let adapter = all
         .into_iter()
-        .find(|adapter| adapter.get_info().name.to_lowercase().contains(&wanted))
+        .find(|adapter| adapter.get_info().name.to_ascii_lowercase().contains(&wanted))
         .ok_or_else(|| Error::NoAdapter {
             wanted: options.adapter.as_ref().map(|name| format!(" named `{name}`")).unwrap_or_default(),
             found: if names.is_empty() { "none".into() } else { names.join(", ") },

@@ -8,16 +8,40 @@ use crate::schedule::Schedule;
 use crate::tensor::{Dtype, Tensor};
 use crate::variant::VariantKind;
 
-/// Decoding of random indices into an `rgba8unorm` texture, ready to be timed: by one kernel, or in four `steps`.
+/// Decoding of random indices into an `rgba8unorm` texture, ready to be timed.
 ///
 /// Indices reach all of the codebook, as those of a photo nearly do: a decoder is no quicker on them.
-pub fn lowrank_vq(
+pub fn lowrank_vq(gpu: &Gpu, config: &LowRankVqConfig, codewords: usize, dtype: Dtype) -> Result<Prepared> {
+    let (codebook, words) = inputs(gpu, config, codewords, dtype)?;
+    let operator = LowRankVq::new(gpu, config.clone())?;
+    let mut schedule = Schedule::new(gpu);
+    let picture = texture(gpu, config.height, config.width);
+    operator.record_texture(&mut schedule, &codebook, &words, &picture)?;
+    prepared(schedule, operator.explain().kind)
+}
+
+/// The same in four kernels.
+pub fn lowrank_vq_steps(
     gpu: &Gpu,
     config: &LowRankVqConfig,
     codewords: usize,
     dtype: Dtype,
-    steps: bool,
 ) -> Result<Prepared> {
+    let (codebook, words) = inputs(gpu, config, codewords, dtype)?;
+    let mut schedule = Schedule::new(gpu);
+    let picture = texture(gpu, config.height, config.width);
+    LowRankVqSteps::new(gpu, config.clone())?.record_texture(&mut schedule, &codebook, &words, &picture)?;
+    prepared(schedule, VariantKind::Portable)
+}
+
+fn prepared(schedule: Schedule, variant: VariantKind) -> Result<Prepared> {
+    let plan = schedule.compile()?;
+    let extra_bytes = plan.report().bytes;
+    Ok(Prepared { plan, variant, extra_bytes })
+}
+
+/// Codebook and words.
+fn inputs(gpu: &Gpu, config: &LowRankVqConfig, codewords: usize, dtype: Dtype) -> Result<(Tensor, Tensor)> {
     let codebook = noise(gpu, "codebook", &[codewords, config.patch], dtype)?;
     // With a codebook of 2^bits codewords any bits are good; they are equally likely to be any index.
     let count = config.rate(codewords)?.words as usize;
@@ -28,25 +52,7 @@ pub fn lowrank_vq(
     })
     .take(count)
     .collect();
-    let words = Tensor::upload(gpu, "words", &[count], &words)?;
-    let picture = texture(gpu, config.height, config.width);
-    let mut schedule = Schedule::new(gpu);
-    let variant = if steps {
-        LowRankVqSteps::new(gpu, config.clone())?.record_texture(
-            &mut schedule,
-            &codebook,
-            &words,
-            &picture,
-        )?;
-        VariantKind::Portable
-    } else {
-        let operator = LowRankVq::new(gpu, config.clone())?;
-        operator.record_texture(&mut schedule, &codebook, &words, &picture)?;
-        operator.explain().kind
-    };
-    let plan = schedule.compile()?;
-    let extra_bytes = plan.report().bytes;
-    Ok(Prepared { plan, variant, extra_bytes })
+    Ok((codebook, Tensor::upload(gpu, "words", &[count], &words)?))
 }
 
 fn texture(gpu: &Gpu, height: usize, width: usize) -> wgpu::TextureView {

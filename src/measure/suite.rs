@@ -105,7 +105,7 @@ const CASES: &[(&str, Prepare)] = &[
         let config = preset.config(side, side, 3);
         Ok((
             format!("{side} x {side}, preset B"),
-            lowrank_vq(gpu, &config, preset.codewords, Dtype::F16, false)?,
+            lowrank_vq(gpu, &config, preset.codewords, Dtype::F16)?,
             None,
         ))
     }),

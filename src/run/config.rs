@@ -109,7 +109,11 @@ impl Config {
 
     /// An object with keys of its own. Errors: `Input` for an unknown key, `Config` where it is no object.
     pub fn nested(&self, key: &str, keys: &[KeySpec]) -> Result<Option<Config>> {
-        let object = |value: &Value| Some(value.as_object()?.clone().into_iter().collect());
+        let object = |value: &Value| {
+            let mut values = BTreeMap::new();
+            values.extend(value.as_object()?.iter().map(|(key, value)| (key.clone(), value.clone())));
+            Some(values)
+        };
         let values = self.get(key, "null or an object", object)?;
         values.map(|values| Config::new(self.kernel, keys, values)).transpose()
     }

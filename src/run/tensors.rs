@@ -61,7 +61,7 @@ impl Inputs {
                 Err(_) if input.optional => {}
                 Err(_) => {
                     let mut names = file.names();
-                    names.sort();
+                    names.sort_unstable();
                     return Err(Error::Input(format!(
                         "{}: tensor `{}` {} is missing; the file has {}",
                         spec.name,

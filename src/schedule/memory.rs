@@ -57,7 +57,7 @@ fn assign(lifetimes: &[Lifetime]) -> Layout {
     let mut layout = Layout { places: vec![None; lifetimes.len()], ..Layout::default() };
     let mut free_from: Vec<usize> = Vec::new();
     let mut order: Vec<usize> = (0..lifetimes.len()).collect();
-    order.sort_by_key(|&index| lifetimes[index].steps.map_or(usize::MAX, |s| s.0));
+    order.sort_unstable_by_key(|&index| (lifetimes[index].steps.map_or(usize::MAX, |s| s.0), index));
     for index in order {
         let Lifetime { bytes, steps, held } = lifetimes[index];
         if !held && steps.is_none() {

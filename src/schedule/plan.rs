@@ -107,6 +107,11 @@ impl Plan {
     ///
     /// Errors: `Cancelled`, `DeviceLost`, `Validation`, `OutOfMemory`.
     pub async fn run(&self, mut progress: impl FnMut(Progress) -> ControlFlow<()>) -> Result<()> {
+        self.run_slices(&mut progress).await
+    }
+
+    /// Compiled once, whatever tells of the progress.
+    async fn run_slices(&self, progress: &mut dyn FnMut(Progress) -> ControlFlow<()>) -> Result<()> {
         let pieces: Vec<_> = self.steps.iter().flat_map(|s| s.pieces.iter().map(move |p| (s, *p))).collect();
         let total_work: f64 = pieces.iter().map(|(_, piece)| piece.work).sum();
         let (mut next, mut work_done) = (0, 0.0);

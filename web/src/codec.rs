@@ -171,7 +171,7 @@ impl Film {
             wgpu::CurrentSurfaceTexture::Success(frame) | wgpu::CurrentSurfaceTexture::Suboptimal(frame) => {
                 frame
             }
-            other => return Err(Error::Validation(format!("the canvas gives no texture: {other:?}")).into()),
+            _ => return Err(Error::Validation("the canvas gives no texture to draw into".into()).into()),
         };
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
         self.plan.encode(&mut encoder)?;

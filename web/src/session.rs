@@ -6,7 +6,7 @@ use crate::error::{Failure, unusable};
 use gristmill::run::{OnProgress, RunOptions};
 use gristmill::{Error, Gpu};
 use js_sys::{Function, Uint8Array};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 use std::cell::RefCell;
 use wasm_bindgen::prelude::*;
 
@@ -45,8 +45,8 @@ impl Session {
         let (adapter, limits, variant) = (gpu.info(), gpu.limits(), gpu.variant(None)?);
         let features: Vec<&str> = gpu.features().iter_names().map(|(name, _)| name).collect();
         let variant = json!({ "variant": variant.kind.name(), "reason": variant.reason });
-        let kernels: Map<String, Value> =
-            gristmill::run::kernels().map(|name| (name.into(), variant.clone())).collect();
+        let mut kernels = Map::new();
+        gristmill::run::kernels().for_each(|name| drop(kernels.insert(name.into(), variant.clone())));
         let report = json!({
             "adapter": {
                 "name": adapter.name,

@@ -1,17 +1,16 @@
-// What a page gets: attention (f32, 4 heads, 1024 tokens, head dim 64, not causal) and a product of 512 x 512 matrices.
-// Runs apart from the tests, because a shared machine is no clock.
+// What a page gets: every kernel of the package's `bench`. Runs apart from the tests, because a shared machine is no clock.
 
 import { withPage } from "./chromium.mjs";
 
-const REPEAT = 5;
-
 await withPage(async (page) => {
-  const { adapter } = JSON.parse(await page.evaluate(async () => (await import("/gristmill.js")).info()));
-  console.log(`adapter: ${[adapter.name, adapter.driver, adapter.type].filter(Boolean).join(", ")}`);
-  for (const kernel of ["attention", "linear"]) {
-    const text = await page.evaluate(async ([kernel, repeat]) => (await import("/gristmill.js")).bench(kernel, repeat), [kernel, REPEAT]);
-    const { milliseconds, gflops, peak_gflops, variant, shape } = JSON.parse(text);
-    const share = `${(100 * gflops / peak_gflops).toFixed(0)} % of ${peak_gflops.toFixed(1)}`;
-    console.log(`${kernel.padEnd(10)} ${milliseconds.toFixed(1).padStart(8)} ms ${gflops.toFixed(2).padStart(8)} GFLOP/s (${share})  ${variant}  ${shape}`);
-  }
+  await page.exposeFunction("line", ({ kernel, shape, variant, milliseconds, gflops, gbps, share }) => {
+    const percent = `${(100 * share).toFixed(0)} %`.padStart(5);
+    console.log(`${kernel.padEnd(20)} ${milliseconds.toFixed(2).padStart(9)} ms ${gflops.toFixed(2).padStart(9)} GFLOP/s ${gbps.toFixed(2).padStart(8)} GB/s ${percent}  ${variant}  ${shape}`);
+  });
+  const { adapter, peaks } = await page.evaluate(async () => {
+    const { Gristmill } = await import("/package/gristmill.js");
+    return (await Gristmill.create()).bench({ record: (record) => window.line(record) });
+  });
+  const { name, driver, type } = adapter.adapter;
+  console.log(`adapter: ${[name, driver, type].filter(Boolean).join(", ")}; peaks ${peaks.gflops.toFixed(1)} GFLOP/s, ${peaks.gbps.toFixed(1)} GB/s (shares are of the nearer one)`);
 });

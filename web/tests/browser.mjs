@@ -1,7 +1,7 @@
 // The package in headless Chromium: golden vectors, bad input, and the page itself. One line per case.
 
 import { readFile } from "node:fs/promises";
-import { decode } from "../safetensors.js";
+import { decode } from "./safetensors.js";
 import { golden, withPage } from "./chromium.mjs";
 
 const CASE_MILLISECONDS = 120_000;
@@ -41,8 +41,8 @@ const BAD = [
 
 /** In the page: runs a golden file and compares every expected output. Answers with the worst error of each. */
 async function runGolden({ file, tolerance }) {
-  const { run } = await import("/gristmill.js");
-  const { decode } = await import("/safetensors.js");
+  const { run } = window;
+  const { decode } = await import("/tests/safetensors.js");
   const bytes = new Uint8Array(await (await fetch(`/golden/${file}`)).arrayBuffer());
   const expected = decode(bytes);
   const actual = decode(await run(expected.metadata.kernel, bytes, ""));
@@ -68,8 +68,8 @@ async function runGolden({ file, tolerance }) {
 
 /** In the page: `run` of a spoilt file must be rejected with an Error of one line, and the next good run must succeed. */
 async function runBad({ file, nan, cut, reshape, config = "", kernel, variant, says }) {
-  const { run } = await import("/gristmill.js");
-  const { decode, encode } = await import("/safetensors.js");
+  const { run } = window;
+  const { decode, encode } = await import("/tests/safetensors.js");
   const good = new Uint8Array(await (await fetch(`/golden/${file}`)).arrayBuffer());
   const { metadata, tensors } = decode(good);
   if (nan) tensors[nan.tensor].data[nan.index] = nan.value ?? NaN;
@@ -88,8 +88,8 @@ async function runBad({ file, nan, cut, reshape, config = "", kernel, variant, s
 
 /** In the page: local linear attention without an iteration is softmax attention, and later keys don't change earlier rows. */
 async function runLocalLinear({ file }) {
-  const { run } = await import("/gristmill.js");
-  const { decode, encode } = await import("/safetensors.js");
+  const { run } = window;
+  const { decode, encode } = await import("/tests/safetensors.js");
   const bytes = new Uint8Array(await (await fetch(`/golden/${file}`)).arrayBuffer());
   const { metadata, tensors } = decode(bytes);
   const out = async (input, config) => decode(await run(metadata.kernel, input, config)).tensors.out.data;
@@ -108,8 +108,8 @@ async function runLocalLinear({ file }) {
 
 /** In the page: what must hold of a low-rank code, out of a file with several iterations and its image before the clamp. */
 async function runLowRank({ file }) {
-  const { run } = await import("/gristmill.js");
-  const { decode, encode } = await import("/safetensors.js");
+  const { run } = window;
+  const { decode, encode } = await import("/tests/safetensors.js");
   const { metadata, tensors } = decode(new Uint8Array(await (await fetch(`/golden/${file}`)).arrayBuffer()));
   const { codebook, words, idx, image_raw: raw } = tensors;
   const { bits, combine, height, width, patch } = JSON.parse(metadata.config);
@@ -157,8 +157,8 @@ async function runLowRank({ file }) {
 
 /** In the page: a codebook with the factors of a patch gives that patch to the last digit, a matrix of rank 1. */
 async function runExactPatch() {
-  const { run } = await import("/gristmill.js");
-  const { decode, encode } = await import("/safetensors.js");
+  const { run } = window;
+  const { decode, encode } = await import("/tests/safetensors.js");
   const data = Float32Array.from({ length: 32 }, (_, n) => ((n * 37 + 11) % 64) / 64);
   const input = encode({
     codebook: { dtype: "F32", shape: [4, 8], data },
@@ -177,8 +177,8 @@ async function runExactPatch() {
 
 /** In the page: two runs at once answer like two in a row. */
 async function runTwice({ file }) {
-  const { run } = await import("/gristmill.js");
-  const { decode } = await import("/safetensors.js");
+  const { run } = window;
+  const { decode } = await import("/tests/safetensors.js");
   const bytes = new Uint8Array(await (await fetch(`/golden/${file}`)).arrayBuffer());
   const { kernel } = decode(bytes).metadata;
   const outputs = [await run(kernel, bytes, ""), ...await Promise.all([run(kernel, bytes, ""), run(kernel, bytes, "")])];
@@ -187,17 +187,15 @@ async function runTwice({ file }) {
   return "equal answers";
 }
 
-/** The form of the page, as a visitor uses it. */
-async function runPage(page) {
-  await page.click("form button");
-  await page.waitForFunction(() => document.body.dataset.state !== "running");
-  const { state, status, rows } = await page.evaluate(() => ({
-    state: document.body.dataset.state,
-    status: document.getElementById("status").textContent,
-    rows: document.querySelectorAll("#outputs:not([hidden]) tbody tr").length,
-  }));
-  if (state !== "ready" || rows === 0) throw new Error(`${state}, ${rows} outputs: ${status}`);
-  return status;
+/** In the page: `window.run` as the tests call it, `(kernel, bytes, config text, variant)`. Answers with the adapter. */
+async function start() {
+  const { Gristmill } = await import("/package/gristmill.js");
+  const gristmill = await Gristmill.create();
+  window.gristmill = gristmill;
+  // Text that is no JSON goes as it is.
+  const parsed = (text) => { try { return JSON.parse(text || "{}"); } catch { return text; } };
+  window.run = (kernel, bytes, config, variant) => gristmill.run(kernel, bytes, parsed(config), variant === undefined ? {} : { variant });
+  return gristmill.report.adapter;
 }
 
 const failures = await withPage(async (page) => {
@@ -221,7 +219,9 @@ const failures = await withPage(async (page) => {
     console.log(`${ok ? "ok    " : "FAILED"} ${name}: ${detail} (${Math.round(performance.now() - start)} ms)`);
   };
 
-  const names = await page.evaluate(async () => (await import("/gristmill.js")).kernels());
+  const adapter = await page.evaluate(start);
+  console.log(`adapter: ${[adapter.name, adapter.driver, adapter.type].filter(Boolean).join(", ")}`);
+  const names = await page.evaluate(() => window.gristmill.kernels());
   const tolerances = JSON.parse(await readFile(`${golden}/tolerances.json`, "utf8"));
   for (const [file, { source, ...tolerance }] of Object.entries(tolerances)) {
     const { kernel } = decode(await readFile(`${golden}/${file}`)).metadata;
@@ -236,7 +236,6 @@ const failures = await withPage(async (page) => {
   }
   await run("low-rank code, exact patch", () => page.evaluate(runExactPatch));
   await run("two runs at once", () => page.evaluate(runTwice, { file: GOOD }));
-  await run("the page's own example", () => runPage(page));
 
   console.log(`${passed} passed, ${failed} failed`);
   return failed;

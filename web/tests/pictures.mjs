@@ -4,7 +4,7 @@
 export async function pixels(page, file) {
   const values = await page.evaluate(async (address) => {
     const bitmap = await createImageBitmap(await (await fetch(address)).blob(), { premultiplyAlpha: "none" });
-    const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
+    const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d", { willReadFrequently: true });
     context.drawImage(bitmap, 0, 0);
     return Array.from(context.getImageData(0, 0, bitmap.width, bitmap.height).data);
   }, `data:image/png;base64,${file.toString("base64")}`);
@@ -28,5 +28,16 @@ export async function made(page, width, height, colour) {
     context.fillRect(0, 0, width, height);
     return surface.toDataURL("image/png");
   }, [width, height, colour]);
+  return Buffer.from(address.split(",")[1], "base64");
+}
+
+/** The middle of a PNG file as another. */
+export async function detail(page, file, width, height) {
+  const address = await page.evaluate(async ([address, width, height]) => {
+    const bitmap = await createImageBitmap(await (await fetch(address)).blob());
+    const surface = Object.assign(document.createElement("canvas"), { width, height });
+    surface.getContext("2d").drawImage(bitmap, -Math.floor((bitmap.width - width) / 2), -Math.floor((bitmap.height - height) / 2));
+    return surface.toDataURL("image/png");
+  }, [`data:image/png;base64,${file.toString("base64")}`, width, height]);
   return Buffer.from(address.split(",")[1], "base64");
 }

@@ -16,7 +16,7 @@ cargo xtask <command>
   demo [ARGS..]                    build the `gristmill` command and run its demo into demo-out/
   test [native|strict|shaders|web] run every check, or one part of them
   shaders --out DIR                write every kernel as plain WGSL with its metadata, checked by tint if installed
-  web [--serve [PORT] | --bench]   build the browser package into web/dist; then serve it, or measure it
+  web [--serve [PORT] | --bench]   build the browser package and the site into web/dist; then serve it, or measure the kernels
 
 A missing driver, browser or wasm toolchain is named and, on Debian and Ubuntu, installed.";
 
@@ -41,7 +41,7 @@ fn run() -> Result<()> {
         // Run by `shaders` in a build of this program that has the feature.
         #[cfg(feature = "bundle")]
         ["bundle", directory] => shaders::bundle(directory.as_ref()),
-        ["web"] => web::build(web::Package::Shipped).map(drop),
+        ["web"] => web::build(),
         ["web", "--serve"] => web::serve("8080"),
         ["web", "--serve", port] => web::serve(port),
         ["web", "--bench"] => web::bench(),

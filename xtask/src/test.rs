@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// A page waits for this file, and compiles all of it. Without any kernel it has 0.2 MB: WebGPU's bindings, safetensors, JSON.
 const WASM_BYTES: u64 = 1_200_000;
-/// What a server sends of it, compressed.
+/// What a server sends of it, by brotli.
 const WASM_COMPRESSED: u64 = 450_000;
 
 /// What a page must not load: the browser has its own shader compiler and its own WebGPU.
@@ -38,14 +38,24 @@ pub fn run(part: Option<&str>) -> Result<()> {
         summary.step("native tests, strict WebGPU", || side_by_side(&[], true));
     }
     if wanted("shaders") {
-        summary.step("shader bundle", || shaders::write(&process::target().join("shaders")));
+        let bundle = process::target().join("shaders");
+        summary.step("shader bundle", || {
+            if bundle.exists() {
+                std::fs::remove_dir_all(&bundle)?; // kernels that are no more
+            }
+            shaders::write(&bundle)
+        });
+        summary.step("shader bundle as npm package", || {
+            setup::npm()?;
+            shaders::check_package(&bundle)
+        });
     }
     if wanted("web") {
         summary.step("browser package has no native code", no_native_code);
         let built = summary.step("browser package, size", || {
-            let size = web::build(Package::Shipped)?;
+            let size = web::build_package(Package::Shipped)?;
             for (what, bytes, limit) in
-                [("", size.bytes, WASM_BYTES), (" compressed", size.compressed, WASM_COMPRESSED)]
+                [("", size.bytes, WASM_BYTES), (" by brotli", size.brotli, WASM_COMPRESSED)]
             {
                 if bytes >= limit {
                     bail!("the wasm has {bytes} bytes{what}, the limit is {limit}");
@@ -54,14 +64,21 @@ pub fn run(part: Option<&str>) -> Result<()> {
             Ok(())
         });
         if built {
-            summary.step("browser tests", || web::browser_tests(Package::Shipped));
+            summary.step("browser tests", || web::in_chromium("browser.mjs", Package::Shipped));
+            if summary.step("site", web::build_site) {
+                // The pages' figures are compared with those of the command.
+                summary.step("site tests", || {
+                    process::run(process::cargo().args(["build", "-p", "gristmill-cli"]))?;
+                    web::in_chromium("site.mjs", Package::Shipped)
+                });
+            }
+            summary.step("browser self-test of every kernel", || {
+                web::build_package(Package::Diagnostics)?;
+                web::in_chromium("self_test.mjs", Package::Diagnostics)
+            });
         } else {
             summary.skip("browser tests");
         }
-        summary.step("browser self-test of every kernel", || {
-            web::build(Package::Diagnostics)?;
-            web::browser_tests(Package::Diagnostics)
-        });
     }
     summary.finish()
 }

@@ -27,8 +27,11 @@ pub fn lowrank_vq(bench: &Bench) -> Result<Vec<BenchRecord>> {
     for preset in [Preset::A, Preset::B, Preset::C] {
         bench.say(format!("preset {}, {size} x {size}", preset.name));
         let config = LowRankVqConfig { variant: bench.variant, ..preset.config(size, size, 3) };
-        let prepare = |steps| measure::lowrank_vq(&bench.gpu, &config, preset.codewords, dtype, steps);
-        let measured = bench.measure(&[prepare(false)?, prepare(true)?])?;
+        let (gpu, codewords) = (&bench.gpu, preset.codewords);
+        let measured = bench.measure(&[
+            measure::lowrank_vq(gpu, &config, codewords, dtype)?,
+            measure::lowrank_vq_steps(gpu, &config, codewords, dtype)?,
+        ])?;
         let of = |one: &Measured| record(bench, preset, &config, dtype, one);
         records.push(of(&measured[0]).with_baseline("four kernels", measured[1].ms));
         records.push(BenchRecord { kernel: "lowrank_vq, four kernels".into(), ..of(&measured[1]) });
@@ -39,7 +42,7 @@ pub fn lowrank_vq(bench: &Bench) -> Result<Vec<BenchRecord>> {
     let config = LowRankVqConfig { variant: bench.variant, ..preset.config(SIDE, SIDE, 3) };
     let decoder = VqvaeDecoderConfig { variant: bench.variant, ..Default::default() };
     let measured = bench.measure(&[
-        measure::lowrank_vq(&bench.gpu, &config, preset.codewords, dtype, false)?,
+        measure::lowrank_vq(&bench.gpu, &config, preset.codewords, dtype)?,
         measure::vqvae_decoder(&bench.gpu, &decoder, [SIDE / 4; 2])?,
     ])?;
     let first = record(bench, preset, &config, dtype, &measured[0]);

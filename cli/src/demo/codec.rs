@@ -38,7 +38,7 @@ impl Codec {
         }
         let preset = Preset::B;
         let config = LowRankVqConfig { variant, ..preset.config(photo.height, photo.width, 3) };
-        let prepared = measure::lowrank_vq(gpu, &config, preset.codewords, Dtype::F16, false)?;
+        let prepared = measure::lowrank_vq(gpu, &config, preset.codewords, Dtype::F16)?;
         let decoding = pollster::block_on(measure::measure(gpu, &[prepared], 5))?.remove(0);
         Ok(Self { comparisons, decoding, pixels: photo.height * photo.width })
     }

@@ -6,6 +6,7 @@ import { element } from "./dom.js";
 
 export interface Axis {
   readonly label: string;
+  /** Marked at powers of two along x, of ten along y. */
   readonly logarithmic?: boolean;
   readonly show?: (value: number) => string;
 }
@@ -69,11 +70,11 @@ function settings(x: Axis, y: Axis, series: readonly Series[], width: number): u
     labelFont: `12px ${style.fontFamily}`,
     values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : (axis.show ?? short)(tick))),
   });
-  const scale = (axis: Axis): uPlot.Scale => (axis.logarithmic ? { distr: 3, log: 10, time: false } : { time: false });
+  const scale = (axis: Axis, log: 2 | 10): uPlot.Scale => (axis.logarithmic ? { distr: 3, log, time: false } : { time: false });
   return {
     width,
     height: HEIGHT,
-    scales: { x: scale(x), y: scale(y) },
+    scales: { x: scale(x, 2), y: scale(y, 10) },
     axes: [axis(x), { ...axis(y), size: 60 }],
     cursor: { drag: { x: false, y: false } },
     series: [

@@ -1,5 +1,6 @@
 // Two pictures of one size in one frame: the left one up to a line, the right one behind it. The line is a native range input for the
-// keyboard and screen readers, and can be dragged; enlarged pictures are dragged beside the line, or moved with the arrow keys.
+// keyboard and screen readers, and can be dragged; enlarged pictures are dragged beside the line, or moved with the
+// arrow keys.
 
 import type { Picture } from "gristmill";
 import { choice } from "./controls.js";
@@ -30,7 +31,7 @@ export function compareSlider(names: readonly [left: string, right: string]): Co
   const line = element("input", { id: "split", type: "range", min: 0, max: 100, step: 0.5, value: 50, "aria-label": `Line between ${names[0]} and ${names[1]}` });
   const frame = element(
     "div",
-    { class: "frame", tabindex: 0, role: "group", "aria-label": `${names[0]} and ${names[1]}; arrow keys move the enlarged picture` },
+    { class: "frame", tabindex: 0, role: "group", "aria-label": `${names[0]} and ${names[1]}; arrow keys move the line, or the enlarged picture` },
     element("div", { class: "side" }, left),
     element("div", { class: "side after" }, right),
     element("div", { class: "side" }, over),
@@ -56,6 +57,7 @@ export function compareSlider(names: readonly [left: string, right: string]): Co
     const bound = (share: number) => Math.min(Math.max(share, 0.5 / size), 1 - 0.5 / size);
     middle.x = bound(middle.x);
     middle.y = bound(middle.y);
+    frame.classList.toggle("zoomed", size > 1);
     frame.style.setProperty("--zoom", String(size));
     frame.style.setProperty("--left", `${100 * (0.5 - middle.x * size)}%`);
     frame.style.setProperty("--top", `${100 * (0.5 - middle.y * size)}%`);
@@ -90,9 +92,11 @@ export function compareSlider(names: readonly [left: string, right: string]): Co
   for (const end of ["pointerup", "pointercancel"] as const) frame.addEventListener(end, () => (drag = undefined));
   frame.addEventListener("keydown", (event) => {
     const step = { ArrowLeft: [40, 0], ArrowRight: [-40, 0], ArrowUp: [0, 40], ArrowDown: [0, -40] }[event.key];
-    if (!step || zoom.value === "1") return;
+    if (!step || event.target !== frame) return;
     event.preventDefault();
-    move(step[0]!, step[1]!);
+    if (zoom.value !== "1") return move(step[0]!, step[1]!);
+    line.value = String(Number(line.value) - step[0]! / 20);
+    place();
   });
   place();
 

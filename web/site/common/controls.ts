@@ -104,6 +104,30 @@ export function choice<T extends string>(options: Common<T> & { choices: readonl
   };
 }
 
+/** A short list to choose from, all of it seen. */
+export function radios<T extends string>(
+  options: Common<T> & { choices: readonly { readonly value: T; readonly name: string; readonly hint: string }[] },
+): Control<T> {
+  const { id, label, choices, change } = options;
+  const inputs = choices.map(({ value }) => element("input", { id: `${id}-${value}`, type: "radio", name: id, value }));
+  const rows = choices.map(({ value, name, hint }, index) =>
+    element("div", {}, inputs[index]!, element("label", { for: `${id}-${value}` }, name, element("small", {}, hint))),
+  );
+  const root = element("fieldset", { id, class: "control radios" }, element("legend", {}, label), ...rows);
+  const set = (value: T) => inputs.forEach((input) => (input.checked = input.value === value));
+  const current = () => (inputs.find((input) => input.checked)?.value ?? options.value) as T;
+  set(options.value);
+  if (change) root.addEventListener("change", () => change(current()));
+  return {
+    root,
+    get value() {
+      return current();
+    },
+    set,
+    enable: (enabled) => (root.disabled = !enabled),
+  };
+}
+
 export function button(options: { id: string; label: string; press: () => void; main?: boolean }): HTMLButtonElement {
   const made = element("button", { id: options.id, type: "button", class: options.main && "main" }, options.label);
   made.addEventListener("click", options.press);
@@ -140,11 +164,16 @@ export function figures(names: Readonly<Record<string, string>>): Figures {
 
 /** A time as people say it. */
 export function duration(milliseconds: number): string {
-  if (milliseconds < 100) return `${milliseconds.toFixed(1)} ms`;
-  return milliseconds < 10_000 ? `${Math.round(milliseconds)} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
+  if (milliseconds < 100) return `${milliseconds.toFixed(1)}\u00a0ms`;
+  return milliseconds < 10_000 ? `${Math.round(milliseconds)}\u00a0ms` : `${(milliseconds / 1000).toFixed(1)}\u00a0s`;
+}
+
+/** A size in pixels, which is not broken between lines. */
+export function sides(width: number, height: number): string {
+  return `${width}\u00a0×\u00a0${height}`;
 }
 
 /** A share as per cent. */
 export function percent(share: number, digits = 1): string {
-  return `${(100 * share).toFixed(digits)} %`;
+  return `${(100 * share).toFixed(digits)}\u00a0%`;
 }

@@ -42,6 +42,7 @@ export class Page {
   readonly #progress = element("div", { class: "progress", hidden: true }, this.#bar, this.#share, this.#cancel);
   readonly #adapter = element("p", { id: "adapter", class: "quiet" });
   #gristmill: Gristmill | undefined;
+  #deviceless = false;
   #run: Run | undefined;
   #followers = 0;
   readonly #left = new AbortController();
@@ -84,8 +85,9 @@ export class Page {
     this.#status.textContent = text;
   }
 
-  /** Shows an error with what to do; the next run clears it. */
+  /** Shows an error with what to do; the next run clears it. Nothing hides that there is no device. */
   showError(error: unknown, remedy?: Remedy): void {
+    if (this.#deviceless) return;
     this.#error.replaceChildren(element("p", {}, help(error)));
     if (remedy) {
       const button = element("button", { type: "button" }, remedy.label);
@@ -100,9 +102,10 @@ export class Page {
   }
 
   clearError(): void {
+    if (this.#deviceless) return;
     this.#error.hidden = true;
     this.#error.replaceChildren();
-    if (document.body.dataset.state === "error" && this.#gristmill) this.state = "ready";
+    if (document.body.dataset.state === "error") this.state = "ready";
   }
 
   /** Ends the run, if one goes on. */
@@ -212,9 +215,16 @@ export class Page {
       this.say("");
       this.state = "ready";
     } catch (error) {
-      this.say("");
-      this.showError(error);
+      this.#giveUp(error);
     }
+  }
+
+  /** There is no device, and there will be none. */
+  #giveUp(error: unknown): void {
+    this.#gristmill = undefined;
+    this.say("");
+    this.showError(error);
+    this.#deviceless = true;
   }
 
   /** Recovers from every loss of the device and tells the visitor. */
@@ -230,8 +240,7 @@ export class Page {
       try {
         await this.#recovery;
       } catch (error) {
-        this.#gristmill = undefined;
-        this.showError(error);
+        this.#giveUp(error);
         return;
       }
       this.#showAdapter();

@@ -28,6 +28,8 @@ export interface PickerOptions {
   /** The fewest pixels of a side (8). */
   readonly least?: number;
   readonly pick: (picked: Picked) => void;
+  /** Files that are no pictures: their endings, a word about them, and what is done with one. */
+  readonly others?: { readonly endings: readonly string[]; readonly hint: string; readonly take: (file: File) => void };
 }
 
 export interface PicturePicker {
@@ -43,7 +45,7 @@ const ANIMATED = /acTL|ANIM|NETSCAPE2\.0/;
 
 /** A picker for `parent`; the whole page takes drops and pastes. Choosing something new makes an earlier choice void. */
 export function picturePicker(parent: HTMLElement, options: PickerOptions): PicturePicker {
-  const { page, samples, limit, least = 8 } = options;
+  const { page, samples, limit, least = 8, others } = options;
   // What the visitor should know of the picture that is used.
   const note = element("p", { id: "picture-note", class: "quiet", role: "status" });
   let choices = 0;
@@ -81,14 +83,22 @@ export function picturePicker(parent: HTMLElement, options: PickerOptions): Pict
     }
   }
 
-  const file = (file: File) => take(file.name, () => file);
+  const file = async (file: File) => {
+    if (!others?.endings.some((ending) => file.name.toLowerCase().endsWith(ending))) return take(file.name, () => file);
+    choices++;
+    page.cancel();
+    page.clearError();
+    mark("");
+    note.textContent = "";
+    others.take(file);
+  };
   const sample = async (name: string) => {
     const found = samples.find((sample) => sample.name === name);
     if (!found) throw new Error(`no sample ${name}`);
     await take(name, async () => (await fetch(found.address)).blob());
   };
 
-  const input = element("input", { id: "file", type: "file", accept: "image/*" });
+  const input = element("input", { id: "file", type: "file", accept: ["image/*", ...(others?.endings ?? [])].join() });
   input.addEventListener("change", () => {
     const [chosen] = input.files ?? [];
     if (chosen) void file(chosen);
@@ -104,7 +114,7 @@ export function picturePicker(parent: HTMLElement, options: PickerOptions): Pict
     for (const button of buttons) button.setAttribute("aria-pressed", String(button.dataset.sample === name));
   }
 
-  const label = element("label", { class: "drop", for: "file" }, element("strong", {}, "Drop a picture"), " or choose one", element("small", {}, "pasting works as well"));
+  const label = element("label", { class: "drop", for: "file" }, element("strong", {}, "Drop a picture"), " or choose one", element("small", {}, ["pasting works as well", others?.hint].filter(Boolean).join("; ")));
   const root = element("div", { class: "picker" }, element("div", { class: "samples" }, ...buttons), input, label, note);
   parent.append(root);
   takeDrops(root, (dropped) => void file(dropped));

@@ -51,6 +51,9 @@ export const psnrOfBrightness = (one: Picture, other: Picture, border: number) =
 /** A PNG file. */
 export const pngOf = (picture: Picture) => call("png", picture);
 
+/** The best JPEG file of a picture with at most so many bytes. */
+export const jpegWithin = (picture: Picture, most: number) => call("jpegWithin", picture, most);
+
 /** Draws a picture at its own size; large ones in slices, between which the page can do other things. */
 export async function draw({ data, width, height }: Picture, canvas: HTMLCanvasElement): Promise<void> {
   canvas.width = width;

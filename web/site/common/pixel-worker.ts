@@ -12,7 +12,7 @@ export interface Read {
 }
 
 /** What the worker can do. */
-const tasks = { read, resized, psnr, psnrOfBrightness, png };
+const tasks = { read, resized, psnr, psnrOfBrightness, png, jpegWithin };
 
 export type Tasks = typeof tasks;
 export type Request = { id: number; name: keyof Tasks; values: readonly unknown[] };
@@ -44,6 +44,21 @@ async function png({ data, width, height }: Picture): Promise<Blob> {
   return canvas.convertToBlob({ type: "image/png" });
 }
 
+/** The largest of the JPEG files of all qualities with at most so many bytes, if there is one. */
+async function jpegWithin({ data, width, height }: Picture, most: number): Promise<Blob | undefined> {
+  const canvas = new OffscreenCanvas(width, height);
+  canvas.getContext("2d")?.putImageData(new ImageData(new Uint8ClampedArray(data), width, height), 0, 0);
+  let best: Blob | undefined;
+  // Sizes grow with the quality.
+  for (let low = 1, high = 100; low <= high; ) {
+    const quality = (low + high) >> 1;
+    const file = await canvas.convertToBlob({ type: "image/jpeg", quality: quality / 100 });
+    if (file.size <= most) [best, low] = [file, quality + 1];
+    else high = quality - 1;
+  }
+  return best;
+}
+
 addEventListener("message", async ({ data: { id, name, values } }: MessageEvent<Request>) => {
   const task = tasks[name] as (...values: readonly unknown[]) => unknown;
   let answer: Answer;
@@ -52,5 +67,11 @@ addEventListener("message", async ({ data: { id, name, values } }: MessageEvent<
   } catch (error) {
     answer = { id, message: error instanceof Error ? error.message : String(error) };
   }
-  postMessage(answer);
+  postMessage(answer, { transfer: "value" in answer ? buffers(answer.value) : [] });
 });
+
+/** What needn't be copied on its way to the page. */
+function buffers(value: unknown): ArrayBuffer[] {
+  if (value instanceof Uint8ClampedArray) return [value.buffer as ArrayBuffer];
+  return typeof value === "object" && value !== null ? Object.values(value).flatMap(buffers) : [];
+}

@@ -3,12 +3,16 @@
 import type { AdapterReport } from "gristmill";
 import { byId, element } from "../common/dom.js";
 
+const ADVICE =
+  "the demos need a current Chrome, Edge, Firefox or Safari with hardware acceleration switched on, over https or on localhost. On Linux, " +
+  "Chrome may need chrome://flags/#enable-unsafe-webgpu; an up-to-date driver often helps.";
+
 export async function showAdapter(): Promise<void> {
   const line = byId("adapter");
   const adapter = await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" }).catch(() => null);
   if (!adapter) {
-    const { help } = await import("../common/errors.js");
-    line.textContent = help(new Error("The browser has WebGPU, but found no adapter for it. An up-to-date driver often helps"));
+    const found = navigator.gpu ? "This browser has WebGPU, but found no adapter for it" : "This browser has no WebGPU";
+    line.textContent = `${found}: ${ADVICE}`;
     line.dataset.adapter = "none";
     return;
   }

@@ -5,12 +5,12 @@ import weightsAddress from "../../../cli/assets/atd-x2.safetensors?url";
 import chelsea from "../../../cli/assets/chelsea.png?url";
 import coffee from "../../../cli/assets/coffee.png?url";
 import { compareSlider } from "../common/compare-slider.js";
-import { button, duration, figures, percent, slider, toggle } from "../common/controls.js";
+import { button, duration, figures, percent, sides, slider, toggle } from "../common/controls.js";
 import { byId, debounced } from "../common/dom.js";
 import { Page } from "../common/page.js";
 import { type Picked, picturePicker } from "../common/picture-picker.js";
 import { download, fetchBytes, pngOf, psnrOfBrightness, resized } from "../common/pictures.js";
-import { middle, startFrom, tinted } from "./steps.js";
+import { inTilesThatFit, middle, startFrom, tinted } from "./steps.js";
 
 /** What the weights are for. */
 const SCALE = 2;
@@ -25,7 +25,7 @@ const numbers = figures({
   "psnr-network": "PSNR, network",
   "pure-share": "Pixels that are pure",
   "saved-share": "Multiplications saved",
-  time: "Time on the GPU",
+  time: "Time of the network",
   tiles: "Tiles",
   "tile-memory": "GPU memory of a tile",
   size: "Size",
@@ -36,7 +36,7 @@ const half = toggle({ id: "half", label: "Start from half its size", value: true
 const part = toggle({ id: "part", label: `Middle ${PART} × ${PART} only`, value: false, hint: "Quicker on a software adapter", change: again });
 const purePass = toggle({ id: "pure-pass", label: "Pure-Pass", value: true, change: () => (allow(), again()) });
 const colors = slider({ id: "colors", label: "Colours", min: 2, max: 64, value: 16, hint: "Fewer: more pixels are alike", change: again });
-const side = slider({ id: "window", label: "Window", min: 4, max: 32, value: 8, show: (side) => `${side} × ${side}`, hint: "Smaller: more windows are plain", change: again });
+const side = slider({ id: "window", label: "Window", min: 4, max: 32, value: 8, show: (side) => sides(side, side), hint: "Smaller: more windows are plain", change: again });
 const overlay = toggle({ id: "mask", label: "Show the pure pixels", value: false, change: (visible) => compare.overlay(visible) });
 const save = button({ id: "download", label: "Download the result", press: () => void saveResult() });
 save.disabled = true;
@@ -73,7 +73,7 @@ async function enlarge(): Promise<void> {
     options.signal.throwIfAborted();
     if (shown !== picture) await showFirst(picture, bicubic);
     const config = purePass.value && { colors: colors.value, window: side.value };
-    const found = await gristmill.upscale(small, await fetched(), { ...options, purePass: config });
+    const found = await inTilesThatFit(async (tile) => gristmill.upscale(small, await fetched(), { ...options, purePass: config, tile }));
     const psnr = half.value ? await Promise.all([bicubic, found.picture].map((enlarged) => psnrOfBrightness(whole, enlarged, SCALE))) : [];
     options.signal.throwIfAborted();
     await compare.show(bicubic, found.picture, found.mask && tinted(found.mask, small));
@@ -85,7 +85,7 @@ async function enlarge(): Promise<void> {
     numbers.set("time", found.milliseconds, duration(found.milliseconds));
     numbers.set("tiles", found.tiles);
     numbers.set("tile-memory", found.tileBytes, `${Math.round(found.tileBytes / (1 << 20))} MiB`);
-    numbers.set("size", small.width * small.height, `${small.width} × ${small.height} → ${found.picture.width} × ${found.picture.height}`);
+    numbers.set("size", small.width * small.height, `${sides(small.width, small.height)} → ${sides(found.picture.width, found.picture.height)}`);
     result = { name: `${name}-x${SCALE}.png`, picture: found.picture };
     save.disabled = false;
   });

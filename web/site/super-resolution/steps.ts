@@ -1,10 +1,25 @@
 // What is done to a picture before and after the network.
 
-import type { Picture } from "gristmill";
+import { LimitError, type Picture } from "gristmill";
 import { cropped } from "../common/pictures.js";
 
 /** The colour over pure pixels, and its opacity. */
 const TINT = [0, 114, 178, 150] as const;
+
+/** Sides of tiles, in the order in which they are tried. */
+const TILES = [256, 128, 64, 32] as const;
+
+/** Does `work` in the largest tiles that the adapter has the memory for. */
+export async function inTilesThatFit<T>(work: (tile: number) => Promise<T>): Promise<T> {
+  for (const tile of TILES) {
+    try {
+      return await work(tile);
+    } catch (error) {
+      if (!(error instanceof LimitError) || tile === TILES.at(-1)) throw error;
+    }
+  }
+  throw new Error("no tile was tried");
+}
 
 /** The pixels around the middle, at most `side` x `side`. */
 export function middle(picture: Picture, side: number): Picture {
