@@ -83,7 +83,7 @@ export function curveSection(page: Page): void {
   }
 
   function show(samples: Samples, drawn: Float64Array, predictions: Predictions): void {
-    editor.show(samples, QUERIES, predictions);
+    editor.show({ samples, queries: QUERIES, predictions });
     const truth = QUERIES.map((x) => heightAt(drawn, x));
     for (const method of METHODS) {
       const { all, ends } = errors(predictions[method], truth);
