@@ -13,9 +13,11 @@ export async function pixels(page, file) {
 
 /** RGBA of a canvas of the page. */
 export async function canvas(page, selector) {
-  const values = await page.$eval(selector, (canvas) =>
-    Array.from(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data),
-  );
+  const values = await page.$eval(selector, (canvas) => {
+    const context = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d", { willReadFrequently: true });
+    context.drawImage(canvas, 0, 0);
+    return Array.from(context.getImageData(0, 0, canvas.width, canvas.height).data);
+  });
   return Uint8Array.from(values);
 }
 

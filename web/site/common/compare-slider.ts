@@ -103,7 +103,8 @@ export function compareSlider(names: readonly [left: string, right: string]): Co
   const show = async (one: Picture, two: Picture, overlay?: Picture) => {
     frame.style.setProperty("--ratio", `${two.width} / ${two.height}`);
     frame.style.setProperty("--width", `${two.width}px`);
-    await Promise.all([draw(one, left), draw(two, right)]);
+    await draw(one, left);
+    await draw(two, right);
     if (overlay) await draw(overlay, over);
     else over.width = over.height = 0;
   };

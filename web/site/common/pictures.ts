@@ -1,4 +1,4 @@
-// Pictures on the page: read, computed on in a worker, drawn in slices, so that the page stays quick whatever their size.
+// Pictures on the page: read, computed on and made ready to be shown in a worker, so that the page stays quick whatever their size.
 
 import type { Picture } from "gristmill";
 import type { Answer, Request, Tasks } from "./pixel-worker.js";
@@ -29,11 +29,29 @@ type Result<K extends keyof Tasks> = Promise<Awaited<ReturnType<Tasks[K]>>>;
 
 /** Calls a task of the worker. */
 function call<K extends keyof Tasks>(name: K, ...values: Parameters<Tasks[K]>): Result<K> {
+  return send(name, values, []);
+}
+
+function send<K extends keyof Tasks>(name: K, values: Parameters<Tasks[K]>, transfer: Transferable[]): Result<K> {
   worker ??= started();
   const id = ++lastId;
   const request: Request = { id, name, values };
-  worker.postMessage(request);
+  worker.postMessage(request, transfer);
   return new Promise((resolve, reject) => waiting.set(id, { resolve, reject })) as Result<K>;
+}
+
+/** Pixels that are copied in one go: a few milliseconds. */
+const STRIP = 1 << 20;
+
+/** Brings a picture of any size to the worker, in strips. */
+async function sent({ data, width, height }: Picture): Promise<number> {
+  const handle = await call("canvas", width, height);
+  const rows = Math.max(1, Math.floor(STRIP / width));
+  for (let top = 0; top < height; top += rows) {
+    const lines = data.slice(top * width * 4, Math.min(top + rows, height) * width * 4);
+    await send("strip", [handle, lines, top], [lines.buffer]);
+  }
+  return handle;
 }
 
 /** Pixels of a picture file, its first frame, upright; over `limit` pixels shrunk or (`shrink` false) its size alone. */
@@ -42,6 +60,9 @@ export const readPicture = (file: Blob, limit: number, shrink: boolean) => call(
 /** Another size by cubic convolution (Keys, a = -1/2), with antialiasing where it becomes smaller. */
 export const resized = (picture: Picture, width: number, height: number) => call("resized", picture, width, height);
 
+/** One colour, RGBA, over the pixels where the mask is not 0, and nothing over the others. */
+export const tinted = (...values: Parameters<Tasks["tinted"]>) => call("tinted", ...values);
+
 /** PSNR in dB of all three colours. */
 export const psnr = (one: Picture, other: Picture) => call("psnr", one, other);
 
@@ -49,23 +70,17 @@ export const psnr = (one: Picture, other: Picture) => call("psnr", one, other);
 export const psnrOfBrightness = (one: Picture, other: Picture, border: number) => call("psnrOfBrightness", one, other, border);
 
 /** A PNG file. */
-export const pngOf = (picture: Picture) => call("png", picture);
+export const pngOf = async (picture: Picture) => call("png", await sent(picture));
 
 /** The best JPEG file of a picture with at most so many bytes. */
-export const jpegWithin = (picture: Picture, most: number) => call("jpegWithin", picture, most);
+export const jpegWithin = async (picture: Picture, most: number) => call("jpegWithin", await sent(picture), most);
 
-/** Draws a picture at its own size; large ones in slices, between which the page can do other things. */
-export async function draw({ data, width, height }: Picture, canvas: HTMLCanvasElement): Promise<void> {
-  canvas.width = width;
-  canvas.height = height;
-  const context = canvas.getContext("2d");
-  const rows = Math.max(1, Math.floor((1 << 20) / width));
-  for (let top = 0; top < height; top += rows) {
-    const lines = Math.min(rows, height - top);
-    const slice = new Uint8ClampedArray(data.buffer as ArrayBuffer, data.byteOffset + top * width * 4, lines * width * 4);
-    context?.putImageData(new ImageData(slice, width, lines), 0, top);
-    if (top + rows < height) await pause();
-  }
+/** Shows a picture at its own size in a canvas that nothing else draws into. */
+export async function draw(picture: Picture, canvas: HTMLCanvasElement): Promise<void> {
+  const bitmap = await call("bitmap", await sent(picture));
+  canvas.width = bitmap.width;
+  canvas.height = bitmap.height;
+  canvas.getContext("bitmaprenderer")?.transferFromImageBitmap(bitmap);
 }
 
 /** Lets the page do what is due. */

@@ -1,7 +1,7 @@
 // Reads pictures and computes on them, off the page's thread. The page's side is pictures.ts.
 
 import type { Picture } from "gristmill";
-import { psnr, psnrOfBrightness, resized } from "./pixels.js";
+import { psnr, psnrOfBrightness, resized, tinted } from "./pixels.js";
 
 /** A picture file, and what became of it. */
 export interface Read {
@@ -10,13 +10,6 @@ export interface Read {
   readonly width: number;
   readonly height: number;
 }
-
-/** What the worker can do. */
-const tasks = { read, resized, psnr, psnrOfBrightness, png, jpegWithin };
-
-export type Tasks = typeof tasks;
-export type Request = { id: number; name: keyof Tasks; values: readonly unknown[] };
-export type Answer = { id: number } & ({ value: unknown } | { message: string });
 
 /** Pixels of a file; a larger one than `limit` pixels is shrunk where `shrink` says so, else its size comes without pixels. */
 async function read(file: Blob, limit: number, shrink: boolean): Promise<Read> {
@@ -37,17 +30,39 @@ async function read(file: Blob, limit: number, shrink: boolean): Promise<Read> {
   return { picture: { data, width: newWidth, height: newHeight }, width, height };
 }
 
-/** A picture as a PNG file. */
-async function png({ data, width, height }: Picture): Promise<Blob> {
-  const canvas = new OffscreenCanvas(width, height);
-  canvas.getContext("2d")?.putImageData(new ImageData(new Uint8ClampedArray(data), width, height), 0, 0);
-  return canvas.convertToBlob({ type: "image/png" });
+/** Pictures that come in strips, by their handles. */
+const canvases = new Map<number, OffscreenCanvas>();
+let lastHandle = 0;
+
+/** Begins a picture; answers with its handle. */
+function canvas(width: number, height: number): number {
+  canvases.set(++lastHandle, new OffscreenCanvas(width, height));
+  return lastHandle;
 }
 
+/** Adds lines to a picture. */
+function strip(handle: number, data: Uint8ClampedArray, top: number): void {
+  const canvas = canvases.get(handle);
+  if (canvas) canvas.getContext("2d")?.putImageData(new ImageData(data as Uint8ClampedArray<ArrayBuffer>, canvas.width), 0, top);
+}
+
+/** A whole picture. */
+function taken(handle: number): OffscreenCanvas {
+  const canvas = canvases.get(handle);
+  if (!canvas) throw new Error("there is no such picture");
+  canvases.delete(handle);
+  return canvas;
+}
+
+/** A picture as a PNG file. */
+const png = (handle: number): Promise<Blob> => taken(handle).convertToBlob({ type: "image/png" });
+
+/** A picture as the browser shows it. */
+const bitmap = (handle: number): ImageBitmap => taken(handle).transferToImageBitmap();
+
 /** The largest of the JPEG files of all qualities with at most so many bytes, if there is one. */
-async function jpegWithin({ data, width, height }: Picture, most: number): Promise<Blob | undefined> {
-  const canvas = new OffscreenCanvas(width, height);
-  canvas.getContext("2d")?.putImageData(new ImageData(new Uint8ClampedArray(data), width, height), 0, 0);
+async function jpegWithin(handle: number, most: number): Promise<Blob | undefined> {
+  const canvas = taken(handle);
   let best: Blob | undefined;
   // Sizes grow with the quality.
   for (let low = 1, high = 100; low <= high; ) {
@@ -59,6 +74,13 @@ async function jpegWithin({ data, width, height }: Picture, most: number): Promi
   return best;
 }
 
+/** What the worker can do. */
+const tasks = { read, resized, tinted, psnr, psnrOfBrightness, canvas, strip, png, jpegWithin, bitmap };
+
+export type Tasks = typeof tasks;
+export type Request = { id: number; name: keyof Tasks; values: readonly unknown[] };
+export type Answer = { id: number } & ({ value: unknown } | { message: string });
+
 addEventListener("message", async ({ data: { id, name, values } }: MessageEvent<Request>) => {
   const task = tasks[name] as (...values: readonly unknown[]) => unknown;
   let answer: Answer;
@@ -67,11 +89,12 @@ addEventListener("message", async ({ data: { id, name, values } }: MessageEvent<
   } catch (error) {
     answer = { id, message: error instanceof Error ? error.message : String(error) };
   }
-  postMessage(answer, { transfer: "value" in answer ? buffers(answer.value) : [] });
+  postMessage(answer, { transfer: "value" in answer ? transferable(answer.value) : [] });
 });
 
 /** What needn't be copied on its way to the page. */
-function buffers(value: unknown): ArrayBuffer[] {
-  if (value instanceof Uint8ClampedArray) return [value.buffer as ArrayBuffer];
-  return typeof value === "object" && value !== null ? Object.values(value).flatMap(buffers) : [];
+function transferable(value: unknown): Transferable[] {
+  if (value instanceof ImageBitmap) return [value];
+  if (value instanceof Uint8ClampedArray) return [value.buffer];
+  return value?.constructor === Object ? Object.values(value).flatMap(transferable) : [];
 }

@@ -106,3 +106,12 @@ export function cropped({ data, width }: Picture, left: number, top: number, new
   }
   return { data: bytes, width: newWidth, height: newHeight };
 }
+
+/** One colour, RGBA, over the pixels where the mask is not 0, and nothing over the others. */
+export function tinted(mask: Uint8Array, width: number, height: number, colour: readonly [number, number, number, number]): Picture {
+  const data = new Uint8ClampedArray(width * height * 4);
+  const pixels = new Uint32Array(data.buffer);
+  const [tint = 0] = new Uint32Array(Uint8Array.from(colour).buffer);
+  for (let pixel = 0; pixel < pixels.length; pixel++) pixels[pixel] = mask[pixel] ? tint : 0;
+  return { data, width, height };
+}

@@ -1,6 +1,6 @@
 // Enlarges a picture and shows it beside bicubic interpolation.
 
-import type { Picture } from "gristmill";
+import type { Picture, Upscaled } from "gristmill";
 import weightsAddress from "../../../cli/assets/atd-x2.safetensors?url";
 import chelsea from "../../../cli/assets/chelsea.png?url";
 import coffee from "../../../cli/assets/coffee.png?url";
@@ -9,13 +9,15 @@ import { button, duration, figures, percent, sides, slider, toggle } from "../co
 import { byId, debounced } from "../common/dom.js";
 import { Page } from "../common/page.js";
 import { type Picked, picturePicker } from "../common/picture-picker.js";
-import { download, fetchBytes, pngOf, psnrOfBrightness, resized } from "../common/pictures.js";
-import { inTilesThatFit, middle, startFrom, tinted } from "./steps.js";
+import { download, fetchBytes, pngOf, psnrOfBrightness, resized, tinted } from "../common/pictures.js";
+import { inTilesThatFit, middle, startFrom } from "./steps.js";
 
 /** What the weights are for. */
 const SCALE = 2;
 /** Pixels of a picture: its result has four times as many, and a canvas of a phone holds no more. */
 const LIMIT = 2048 * 2048;
+/** The colour over pure pixels, and its opacity. */
+const TINT = [0, 114, 178, 150] as const;
 /** Pixels along a side of the middle part. */
 const PART = 256;
 
@@ -75,20 +77,25 @@ async function enlarge(): Promise<void> {
     const config = purePass.value && { colors: colors.value, window: side.value };
     const found = await inTilesThatFit(async (tile) => gristmill.upscale(small, await fetched(), { ...options, purePass: config, tile }));
     const psnr = half.value ? await Promise.all([bicubic, found.picture].map((enlarged) => psnrOfBrightness(whole, enlarged, SCALE))) : [];
+    const pureOnes = found.mask && (await tinted(found.mask, small.width, small.height, TINT));
     options.signal.throwIfAborted();
-    await compare.show(bicubic, found.picture, found.mask && tinted(found.mask, small));
-    const pure = (share: number) => (found.mask ? share : undefined);
-    numbers.set("psnr-bicubic", psnr[0], `${psnr[0]?.toFixed(2)} dB`);
-    numbers.set("psnr-network", psnr[1], `${psnr[1]?.toFixed(2)} dB`);
-    numbers.set("pure-share", pure(found.pureShare), percent(found.pureShare));
-    numbers.set("saved-share", pure(found.savedShare), percent(found.savedShare));
-    numbers.set("time", found.milliseconds, duration(found.milliseconds));
-    numbers.set("tiles", found.tiles);
-    numbers.set("tile-memory", found.tileBytes, `${Math.round(found.tileBytes / (1 << 20))} MiB`);
-    numbers.set("size", small.width * small.height, `${sides(small.width, small.height)} → ${sides(found.picture.width, found.picture.height)}`);
+    await compare.show(bicubic, found.picture, pureOnes);
+    showFigures(found, small, psnr);
     result = { name: `${name}-x${SCALE}.png`, picture: found.picture };
     save.disabled = false;
   });
+}
+
+function showFigures(found: Upscaled, small: Picture, [bicubic, network]: readonly number[]): void {
+  const pure = (share: number) => (found.mask ? share : undefined);
+  numbers.set("psnr-bicubic", bicubic, `${bicubic?.toFixed(2)}\u00a0dB`);
+  numbers.set("psnr-network", network, `${network?.toFixed(2)}\u00a0dB`);
+  numbers.set("pure-share", pure(found.pureShare), percent(found.pureShare));
+  numbers.set("saved-share", pure(found.savedShare), percent(found.savedShare));
+  numbers.set("time", found.milliseconds, duration(found.milliseconds));
+  numbers.set("tiles", found.tiles);
+  numbers.set("tile-memory", found.tileBytes, `${Math.round(found.tileBytes / (1 << 20))}\u00a0MiB`);
+  numbers.set("size", small.width * small.height, `${sides(small.width, small.height)} → ${sides(found.picture.width, found.picture.height)}`);
 }
 
 /** While a new picture is enlarged, what bicubic interpolation makes of it stands on both sides. */

@@ -3,9 +3,6 @@
 import { LimitError, type Picture } from "gristmill";
 import { cropped } from "../common/pictures.js";
 
-/** The colour over pure pixels, and its opacity. */
-const TINT = [0, 114, 178, 150] as const;
-
 /** Sides of tiles, in the order in which they are tried. */
 const TILES = [256, 128, 64, 32] as const;
 
@@ -31,11 +28,4 @@ export function middle(picture: Picture, side: number): Picture {
 export function startFrom(picture: Picture, step: number): Picture {
   const [width, height] = [picture.width, picture.height].map((side) => side - (side % step)) as [number, number];
   return width === picture.width && height === picture.height ? picture : cropped(picture, 0, 0, width, height);
-}
-
-/** The mask as a picture: a tint over pure pixels, nothing over the others. */
-export function tinted(mask: Uint8Array, { width, height }: Picture): Picture {
-  const data = new Uint8ClampedArray(width * height * 4);
-  mask.forEach((pure, pixel) => pure && data.set(TINT, pixel * 4));
-  return { data, width, height };
 }

@@ -175,6 +175,16 @@ async function badPictures(page, screenshot) {
   // Another picture takes over at once, with the middle part of it.
   await page.setInputFiles("#file", { name: "tiny.png", mimeType: "image/png", buffer: await made(page, 3, 2, "#08f") });
   await page.waitForFunction(() => /^1\s×\s1 /.test(document.querySelector("#size").textContent) && document.body.dataset.state === "ready");
+  await after(page, () => page.setInputFiles("#file", { name: "film.gif", mimeType: "image/gif", buffer: animation() }));
+  assert.equal(await page.textContent("#picture-note"), "Of an animation the first frame is used.");
+}
+
+/** A GIF file of two frames of 2 x 2 white pixels. */
+function animation() {
+  const text = (characters) => [...Buffer.from(characters, "latin1")];
+  const frame = [0x21, 0xf9, 4, 0, 10, 0, 0, 0, 0x2c, 0, 0, 0, 0, 2, 0, 2, 0, 0, 2, 3, 4, 0, 5, 0];
+  const head = [...text("GIF89a"), 2, 0, 2, 0, 0x80, 0, 0, 255, 255, 255, 0, 0, 0];
+  return Buffer.from([...head, 0x21, 0xff, 11, ...text("NETSCAPE2.0"), 3, 1, 0, 0, 0, ...frame, ...frame, 0x3b]);
 }
 
 /** Opacity is enlarged beside the colours. */
