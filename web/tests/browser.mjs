@@ -1,8 +1,9 @@
-// The package in headless Chromium: golden vectors, bad input, and the page itself. One line per case.
+// The package in headless Chromium: golden vectors, bad input, and the examples of its README. One line per case.
 
 import { readFile } from "node:fs/promises";
 import { decode } from "./safetensors.js";
 import { golden, withPage } from "./chromium.mjs";
+import { examples, runExample } from "./readme.mjs";
 
 const CASE_MILLISECONDS = 120_000;
 const GOOD = "sqa_attn_cross.safetensors"; // q [1, 10, 4, 16], k and v [1, 37, 2, 16]
@@ -236,6 +237,7 @@ const failures = await withPage(async (page) => {
   }
   await run("low-rank code, exact patch", () => page.evaluate(runExactPatch));
   await run("two runs at once", () => page.evaluate(runTwice, { file: GOOD }));
+  for (const example of await examples()) await run(example.name, () => runExample(page, example));
 
   console.log(`${passed} passed, ${failed} failed`);
   return failed;

@@ -31,9 +31,9 @@ export async function withBrowser(folders, work, flags = FLAGS) {
   }
 }
 
-/** An empty page of a server that has the package under /package/, the goldens under /golden/, this folder under /tests/. */
+/** An empty page of a server that has the package under /package/, and goldens, tests, weights and codebooks beside it. */
 export function withPage(work) {
-  const folders = { "/": path("empty"), "/package/": packageFolder, "/golden/": golden, "/tests/": path(".") };
+  const folders = { "/": path("empty"), "/package/": packageFolder, "/golden/": golden, "/tests/": path("."), "/assets/": path("../../cli/assets"), "/codebooks/": path("../../src/codec/codebooks") };
   return withBrowser(folders, async (browser, address) => {
     const page = await browser.newPage();
     page.on("console", (message) => message.type() === "error" && console.error(`page: ${message.text()}`));
