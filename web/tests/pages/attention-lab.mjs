@@ -241,9 +241,9 @@ async function framesFindEachOther(page) {
   // Every token lists its own frame, and none a later one.
   await page.focus("#heat");
   for (let frame = 5; frame < 23; frame++) await page.keyboard.press("ArrowRight");
-  assert.match(await page.textContent("#cell"), /^Frame 23: 100 % of its tokens read frame 23/);
+  assert.match(await page.textContent("#cell"), /^Frame 23: 100\s% of its tokens read frame 23/);
   await page.keyboard.press("ArrowUp");
-  assert.match(await page.textContent("#cell"), /^Frame 22: 0 % of its tokens read frame 23/);
+  assert.match(await page.textContent("#cell"), /^Frame 22: 0\s% of its tokens read frame 23/);
   const box = await boxOf(page, "#heat");
   await page.mouse.click(box.x + 42, box.y + box.height / 2);
   assert.match(await page.textContent("#cell"), /^Frame 1\d: .* read frame 0/);
