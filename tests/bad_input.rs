@@ -458,3 +458,26 @@ fn scales_and_offsets_out_of_range_are_refused() {
         assert_eq!(error, format!("attention: `q_offset` = {offset}; expected a position within ±2^29"));
     }
 }
+
+/// A run by name tells its progress, and ends where it is told to.
+#[test]
+fn a_run_by_name_can_be_stopped() {
+    use gristmill::run::OnProgress;
+    use std::cell::RefCell;
+    use std::ops::ControlFlow;
+    use std::rc::Rc;
+
+    let bytes = std::fs::read("tests/golden/sqa_attn_cross.safetensors").unwrap();
+    let shares = Rc::new(RefCell::new(Vec::new()));
+    let seen = shares.clone();
+    let progress = OnProgress::new(move |share| {
+        seen.borrow_mut().push(share);
+        ControlFlow::Continue(())
+    });
+    pollster::block_on(run(common::gpu(), "attention", &bytes, &RunOptions { progress, ..plain() })).unwrap();
+    assert_eq!(shares.borrow().last(), Some(&1.0));
+    let progress = OnProgress::new(|_| ControlFlow::Break(()));
+    let stopped =
+        pollster::block_on(run(common::gpu(), "attention", &bytes, &RunOptions { progress, ..plain() }));
+    assert!(matches!(stopped, Err(Error::Cancelled)), "{stopped:?}");
+}

@@ -126,6 +126,39 @@ fn an_adopted_device_is_recovered_by_its_owner() {
     assert!(error.contains("adopted") && error.contains("make a new one and adopt it"), "{error}");
 }
 
+/// `lost` answers at once where the loss has been seen, and to everyone who waits.
+#[test]
+fn a_loss_wakes_those_who_wait_for_it() {
+    let gpu = Gpu::adopt(
+        common::gpu().info().clone(),
+        common::gpu().device().clone(),
+        common::gpu().queue().clone(),
+    );
+    let waiting = [gpu.clone(), gpu.clone()].map(|gpu| std::thread::spawn(move || block_on(gpu.lost())));
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    assert!(waiting.iter().all(|waiter| !waiter.is_finished()), "nothing is lost yet");
+    gpu.mark_lost("unplugged");
+    for waiter in waiting {
+        assert_eq!(waiter.join().unwrap(), "unplugged");
+    }
+    assert_eq!(block_on(gpu.lost()), "unplugged");
+}
+
+/// What a program does on a smaller adapter can be seen on any.
+#[test]
+fn limits_can_be_lower_than_the_device_allows() {
+    let most = wgpu::Limits { max_storage_buffer_binding_size: 1 << 16, ..wgpu::Limits::defaults() };
+    let gpu = request(GpuOptions { at_most: Some(most), ..options() });
+    assert_eq!(gpu.limits().max_storage_buffer_binding_size, 1 << 16);
+    assert!(gpu.limits().max_buffer_size <= wgpu::Limits::defaults().max_buffer_size);
+    assert_works(&gpu);
+    let error = Tensor::zeros(&gpu, "large", &[(1 << 14) + 1], Dtype::F32).unwrap_err();
+    assert!(
+        matches!(&error, Error::Limit { limit: "maxStorageBufferBindingSize", allowed: 65536, .. }),
+        "{error}"
+    );
+}
+
 #[test]
 fn an_adapter_that_is_not_there_names_those_that_are() {
     let options = GpuOptions { adapter: Some("Voodoo 2".into()), ..options() };

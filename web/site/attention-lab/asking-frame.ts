@@ -8,7 +8,6 @@ export type Who = "frame" | "insert" | "patch";
 export interface AskingFrame {
   /** The tokens that ask. */
   readonly patches: readonly number[];
-  readonly who: Who;
   show(film: Film, frame: number): void;
 }
 
@@ -17,7 +16,7 @@ const ALL = Array.from({ length: FRAME_TOKENS }, (_, patch) => patch);
 /** `canvas` shows the frame, and takes a choice of a patch; `changed` is told of every choice. */
 export function askingFrame(canvas: HTMLCanvasElement, controls: HTMLElement, changed: () => void): AskingFrame {
   const choices: readonly (readonly [Who, string])[] = [
-    ["insert", "the place of the inserted picture"],
+    ["insert", "the inserted picture"],
     ["frame", "the whole frame"],
     ["patch", "one patch"],
   ];
@@ -63,9 +62,6 @@ export function askingFrame(canvas: HTMLCanvasElement, controls: HTMLElement, ch
   return {
     get patches() {
       return patches();
-    },
-    get who() {
-      return who.value;
     },
     show(film, frame) {
       drawn = frameOf(film, frame);

@@ -15,14 +15,20 @@ export const LOOKS: Record<Method | "truth", { color: string; width: number; das
 const STEP = 0.05;
 const LARGE_STEP = 0.25;
 
+interface Content {
+  readonly samples: Samples;
+  readonly queries: Float64Array;
+  readonly predictions: Predictions;
+}
+
 export interface CurveEditor {
-  show(samples: Samples, queries: Float64Array, predictions: Predictions | undefined): void;
+  show(content: Content): void;
   redraw(): void;
 }
 
 /** Changes `heights` in place and calls `changed`; `tell` gets the selected point in words. */
 export function curveEditor(canvas: HTMLCanvasElement, heights: Float64Array, changed: () => void, tell: (text: string) => void): CurveEditor {
-  let content: { samples: Samples; queries: Float64Array; predictions: Predictions | undefined } | undefined;
+  let content: Content | undefined;
   let selected = (HANDLES - 1) / 2;
   const board = surface(canvas, (pen) => drawCurve(pen, heights, content, document.activeElement === canvas ? selected : undefined));
   const point = () => {
@@ -63,8 +69,8 @@ export function curveEditor(canvas: HTMLCanvasElement, heights: Float64Array, ch
   for (const event of ["focus", "blur"]) canvas.addEventListener(event, board.redraw);
 
   return {
-    show(samples, queries, predictions) {
-      content = { samples, queries, predictions };
+    show(next) {
+      content = next;
       board.redraw();
     },
     redraw: board.redraw,
@@ -100,12 +106,7 @@ const MARGIN = 16;
 const scale = (value: number, side: number) => MARGIN + ((value + 1) / 2) * (side - 2 * MARGIN);
 const unscale = (pixel: number, side: number) => ((pixel - MARGIN) / (side - 2 * MARGIN)) * 2 - 1;
 
-function drawCurve(
-  { context, width, height, color, font }: Pen,
-  heights: Float64Array,
-  content: { samples: Samples; queries: Float64Array; predictions: Predictions | undefined } | undefined,
-  selected: number | undefined,
-): void {
+function drawCurve({ context, width, height, color, font }: Pen, heights: Float64Array, content: Content | undefined, selected: number | undefined): void {
   const [x, y] = [(value: number) => scale(value, width), (value: number) => scale(-value / HEIGHT, height)];
   context.strokeStyle = color("--line");
   context.lineWidth = 1;
@@ -142,8 +143,7 @@ function drawCurve(
       context.arc(x(place), y(samples.y[index] ?? 0), 2.5, 0, 2 * Math.PI);
       context.fill();
     });
-    if (predictions) for (const method of METHODS) line(queries, predictions[method], method);
-    context.globalAlpha = 1;
+    for (const method of METHODS) line(queries, predictions[method], method);
   }
   if (selected !== undefined) {
     context.strokeStyle = color("--accent");

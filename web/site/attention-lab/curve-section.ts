@@ -19,17 +19,25 @@ export function curveSection(page: Page): void {
   /** What the predictions that are shown were made from. */
   let shown: { samples: Samples; settings: Settings } | undefined;
 
+  // `data-asked` counts the changes, `data-shown` is the last one that the figures contain, `data-runs` counts the runs.
+  const { dataset } = byId("errors");
+  let asked = 0;
   const latest = new Latest(async () => {
+    const change = asked;
     const drawn = heights.slice();
     const samples = sample(drawn, count.value, noise.value, seed);
     const settings = { bandwidth: bandwidth.value, ridge: ridge.value };
-    const start = performance.now();
     const predictions = await page.follow((gristmill, options) => predict(gristmill, samples, QUERIES, settings, options));
     if (!predictions) return;
-    show(samples, drawn, predictions, performance.now() - start);
+    show(samples, drawn, predictions);
+    dataset.shown = String(change);
+    dataset.runs = String(Number(dataset.runs ?? 0) + 1);
     shown = { samples, settings };
   });
-  const request = () => latest.request();
+  const request = () => {
+    dataset.asked = String(++asked);
+    latest.request();
+  };
   const editor = curveEditor(byId<HTMLCanvasElement>("curve"), heights, request, (text) => (byId("point").textContent = text));
 
   const count = slider({ id: "count", label: "Samples", value: 64, values: [8, 16, 32, 64, 128, 256, 512], follow: request });
@@ -74,17 +82,14 @@ export function curveSection(page: Page): void {
     request();
   }
 
-  function show(samples: Samples, drawn: Float64Array, predictions: Predictions, milliseconds: number): void {
-    editor.show(samples, QUERIES, predictions);
+  function show(samples: Samples, drawn: Float64Array, predictions: Predictions): void {
+    editor.show({ samples, queries: QUERIES, predictions });
     const truth = QUERIES.map((x) => heightAt(drawn, x));
-    const table = byId("errors");
     for (const method of METHODS) {
       const { all, ends } = errors(predictions[method], truth);
       number(`mse-${method}`, all);
       number(`ends-${method}`, ends);
     }
-    table.dataset.runs = String(Number(table.dataset.runs ?? 0) + 1);
-    table.dataset.milliseconds = milliseconds.toFixed(1);
   }
 
   // At the ends: the tenth of the places that is nearest to either.

@@ -36,7 +36,7 @@ export function panSection(page: Page): void {
     id: "frames",
     label: "Frames",
     value: String(page.software ? FEW_FRAMES : FRAMES),
-    choices: [24, 32, 48, 64, 96].map((count) => [String(count), `${count} frames, ${count * FRAME_TOKENS} tokens`] as const),
+    choices: [24, 32, 48, 64, 96].map((count) => [String(count), `${count} (${count * FRAME_TOKENS} tokens)`] as const),
     change: () => void search(),
   });
   const topN = slider({ id: "top-n", label: "Frames that a token reads", value: 8, min: 2, max: 16, change: () => void search(), hint: "its own included" });
