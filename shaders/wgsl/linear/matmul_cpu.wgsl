@@ -9,7 +9,7 @@
 // - otherwise (SwiftShader): each invocation loads all it needs. 8 x 16 sums, 4 inputs per round: 20 to 27 %; 8 x 8: 12 to
 //   17 %; 16 x 8: 16 to 21 %.
 #import linear/bindings
-#import linear/epilogue
+#import linear/epilogue in_place={PLACED}
 
 const STEP = {STEP}u;    // inputs per round, unrolled: one weight row per lane with SUBGROUP
 
@@ -84,6 +84,16 @@ fn main(
 #import linear/lane_product weight_input=input
     }
 
+#if ADDEND_WIDTH
+#for r in 0..ROWS
+    // A loop of one round at most: a branch that no lane takes is run masked, on such adapters, a loop that no lane enters is not.
+    for (var left = is_chosen(first_row + {r*8}u); left; left = false) {
+#for c in 0..COLUMNS/4
+        sum{r}_{c} += addend_at(first_row + {r*8}u, first_column + {c*4}u);
+#endfor
+    }
+#endfor
+#endif
 #for r in 0..ROWS
     let target{r} = target_row(first_row + {r*8}u);
 #for c in 0..COLUMNS/4
