@@ -305,7 +305,13 @@ impl Linear {
         let out_in = self.config.layout == WeightLayout::OutIn;
         if kind.is_cpu() {
             let subgroup = kind == VariantKind::Cpu;
-            let (most_rows, most_columns, step) = if subgroup { (4, 32, 8) } else { (8, 16, 4) };
+            // On lavapipe 24 columns where 32 would compute more that nobody needs.
+            let narrow = outputs.next_multiple_of(24) < outputs.next_multiple_of(32);
+            let (most_rows, most_columns, step) = match (subgroup, narrow) {
+                (true, false) => (4, 32, 8),
+                (true, true) => (8, 24, 8),
+                (false, _) => (8, 16, 4),
+            };
             let columns = outputs.next_multiple_of(8).min(most_columns);
             // Fewer rows a lane where there are too few to give every lane its share.
             let lane_rows = rows.div_ceil(8).next_power_of_two().min(most_rows);

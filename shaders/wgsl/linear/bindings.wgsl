@@ -98,16 +98,19 @@ fn target_row(row: u32) -> u32 {
 #if ADDEND_WIDTH
 #import shared/load tensor=addend f16=0 aligned={Y_ALIGNED}
 
+// Clamped like rows of x: rows past the end are computed and never stored.
 fn is_chosen(row: u32) -> bool {
-    return row < params.rows && chosen[min(row, params.rows - 1u)] != 0u;
+    return chosen[min(row, params.rows - 1u)] != 0u;
 }
 
-// Four neighbouring outputs of the other tensor's row.
+// Four neighbouring outputs of the other tensor's row; past the last one anything.
 fn addend_at(row: u32, column: u32) -> vec4f {
-    if (column >= params.outputs) {
-        return vec4f(0.0);
-    }
-    return load_addend(row * {ADDEND_WIDTH}u + {ADDEND_COLUMN}u + column, params.outputs - column);
+    let start = min(row, params.rows - 1u) * {ADDEND_WIDTH}u + {ADDEND_COLUMN}u;
+#if Y_ALIGNED
+    return load_addend(start + min(column, params.outputs - 4u), 4u);
+#else
+    return load_addend(start + min(column, params.outputs), params.outputs - min(column, params.outputs));
+#endif
 }
 #endif
 

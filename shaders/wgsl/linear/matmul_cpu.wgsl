@@ -69,6 +69,16 @@ fn main(
     var sum{r}_{c} = vec4f(0.0);
 #endfor
 #endfor
+#if ADDEND_WIDTH
+#for r in 0..ROWS
+    // A loop of one round at most: a branch that no lane takes is run masked, on such adapters, a loop that no lane enters is not.
+    for (var left = is_chosen(first_row + {r*8}u); left; left = false) {
+#for c in 0..COLUMNS/4
+        sum{r}_{c} = addend_at(first_row + {r*8}u, first_column + {c*4}u);
+#endfor
+    }
+#endfor
+#endif
 #if WEIGHT_OUT_IN && SUBGROUP
 #for c in 0..(COLUMNS+7)/8
     let weight_start{c} = weight_row(first_column + {c*8}u + local);
@@ -84,16 +94,6 @@ fn main(
 #import linear/lane_product weight_input=input
     }
 
-#if ADDEND_WIDTH
-#for r in 0..ROWS
-    // A loop of one round at most: a branch that no lane takes is run masked, on such adapters, a loop that no lane enters is not.
-    for (var left = is_chosen(first_row + {r*8}u); left; left = false) {
-#for c in 0..COLUMNS/4
-        sum{r}_{c} += addend_at(first_row + {r*8}u, first_column + {c*4}u);
-#endfor
-    }
-#endfor
-#endif
 #for r in 0..ROWS
     let target{r} = target_row(first_row + {r*8}u);
 #for c in 0..COLUMNS/4

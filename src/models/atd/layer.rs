@@ -196,8 +196,7 @@ impl AtdLayer {
         drop(z);
         // Category attention adds to it in place.
         let after_category = crossed.out;
-        let sorted =
-            self.record_category_branch(schedule, &qkv, &crossed.category, &after_category, mask)?;
+        let sorted = self.record_category_branch(schedule, &qkv, &crossed.category, &after_category, mask)?;
 
         let normed = self.norm.record(schedule, &after_category, &norms[1][0], Some(&norms[1][1]))?;
         let hidden = self.linear_gelu.record(schedule, &normed, &feed_in[0], Some(&feed_in[1]), None)?;
@@ -245,9 +244,11 @@ impl AtdLayer {
     ) -> Result<Tensor> {
         let [weight, bias] = &self.weights.window_out;
         let column = 2 * qkv.shape()[1] / 3;
-        let values = mask
-            .filter(|_| self.compensation == Compensation::Value)
-            .map(|mask| MaskedRows { rows: qkv, column, mask });
+        let values = mask.filter(|_| self.compensation == Compensation::Value).map(|mask| MaskedRows {
+            rows: qkv,
+            column,
+            mask,
+        });
         self.linear.record_masked(schedule, attended, weight, [bias, x], values)
     }
 
