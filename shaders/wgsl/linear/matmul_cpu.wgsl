@@ -5,7 +5,7 @@
 // multiply-add peak of measure/fma in the same run:
 // - SUBGROUP (a workgroup is one subgroup of 8, lavapipe): a lane loads one weight row and all lanes get it by broadcast. 4 x 32
 //   sums, 8 inputs per round: 37 to 40 %; 8 x 16: 35 to 38 %; 2 x 32: 30 %; 1 x 32: 21 % (for 8 rows at most, where it wastes
-//   least). 8 x 24 where 32 columns would be more padding: rows of 48 take 16 % less time than with 4 x 32.
+//   least). 8 x 24 where 32 columns would be more padding: rows of 48 take 17 % less time than with 4 x 32.
 // - otherwise (SwiftShader): each invocation loads all it needs. 8 x 16 sums, 4 inputs per round: 20 to 27 %; 8 x 8: 12 to
 //   17 %; 16 x 8: 16 to 21 %.
 #import linear/bindings
