@@ -14,7 +14,10 @@ pub use clustvit::{ClustVitCase, clustvit, clustvit_merging};
 pub use convolution::{ConvolutionCase, convolution, vqvae_decoder};
 pub use lowrank_vq::{lowrank_vq, lowrank_vq_steps};
 pub use native_sparse::{BranchTimes, native_sparse};
-pub use pure_pass::{AtdTimes, PurePassCase, atd_category_attention, atd_light, atd_network, pure_pass_mask};
+pub use pure_pass::{
+    AtdTimes, PurePassCase, atd_category_attention, atd_light, atd_network, atd_window_projection,
+    pure_pass_mask,
+};
 pub use suite::{SuiteCase, suite, suite_kernels};
 
 use crate::error::Result;

@@ -44,6 +44,27 @@ struct LinearParams {
 /// Row tiles that a workgroup takes one after the other on lavapipe, where the GPU counts the rows.
 const ROW_TILES_IN_TURN: usize = 8;
 
+/// Rows to add where a mask says so.
+#[derive(Clone, Copy)]
+pub(crate) struct MaskedRows<'a> {
+    /// `[rows, width]` f32, of which the layer's outputs count from `column` on.
+    pub rows: &'a Tensor,
+    pub column: usize,
+    /// `[rows]` u32: 1 adds the row.
+    pub mask: &'a Tensor,
+}
+
+/// What a layer may have beside x and the weight.
+#[derive(Default)]
+struct Operands<'a> {
+    bias: Option<&'a Tensor>,
+    residual: Option<&'a Tensor>,
+    row_count: Option<&'a Tensor>,
+    /// The places of x's rows in a tensor, and that.
+    placed: Option<[&'a Tensor; 2]>,
+    addend: Option<MaskedRows<'a>>,
+}
+
 /// A kernel and the tile it cuts the output into.
 #[derive(Clone, Debug, PartialEq)]
 struct Tiling {
@@ -51,6 +72,24 @@ struct Tiling {
     rows: usize,
     columns: usize,
     constants: Vec<(&'static str, usize)>,
+}
+
+impl MaskedRows<'_> {
+    /// Elements of a row, once `outputs` of them fit.
+    fn check(&self, rows: usize, outputs: usize) -> Result<usize> {
+        const NAME: &str = "linear";
+        let [_, width] = super::dims(NAME, "addend", self.rows, "[rows, width]")?;
+        expect_dtype(NAME, "addend", self.rows, &[Dtype::F32])?;
+        expect_shape(NAME, "addend", self.rows, &[rows, width.max(self.column + outputs)])?;
+        expect_dtype(NAME, "mask", self.mask, &[Dtype::U32])?;
+        expect_shape(NAME, "mask", self.mask, &[rows])?;
+        let whole = [width, self.column].iter().all(|elements| elements.is_multiple_of(4));
+        if outputs.is_multiple_of(4) && !whole {
+            let found = format!("has rows of {width}, used from column {}", self.column);
+            return Err(Error::shape(NAME, "addend", found, "multiples of 4, as the outputs are"));
+        }
+        Ok(width)
+    }
 }
 
 impl Linear {
@@ -77,7 +116,7 @@ impl Linear {
         bias: Option<&Tensor>,
         residual: Option<&Tensor>,
     ) -> Result<Tensor> {
-        self.record_with(schedule, x, weight, [bias, residual], None, None)
+        self.record_with(schedule, x, weight, Operands { bias, residual, ..Default::default() })
     }
 
     /// The same for as many rows as only the GPU knows: `row_count` `[1]` u32 says how many of x's rows there are. Those past
@@ -93,11 +132,12 @@ impl Linear {
         residual: Option<&Tensor>,
         row_count: &Tensor,
     ) -> Result<Tensor> {
-        self.record_with(schedule, x, weight, [bias, residual], Some(row_count), None)
+        let operands = Operands { bias, residual, row_count: Some(row_count), ..Default::default() };
+        self.record_with(schedule, x, weight, operands)
     }
 
-    /// The same, f32, into rows of a tensor that is there already: row r goes to row `places[r]` of `y`, on top of that row of
-    /// `residual`; `places` `[rows]` u32, none twice. With a `row_count` only as many of x's rows are placed.
+    /// The same, f32, on top of rows of a tensor that is there already: row r is added to row `places[r]` of `y`; `places` `[rows]` u32,
+    /// none twice. With a `row_count` only as many of x's rows are placed.
     ///
     /// Errors: those of [`record`](Self::record).
     pub(crate) fn record_placed(
@@ -105,12 +145,28 @@ impl Linear {
         schedule: &mut Schedule,
         x: &Tensor,
         weight: &Tensor,
-        [bias, residual]: [&Tensor; 2],
+        bias: &Tensor,
         row_count: Option<&Tensor>,
-        [places, y]: [&Tensor; 2],
+        placed: [&Tensor; 2],
     ) -> Result<()> {
-        self.record_with(schedule, x, weight, [Some(bias), Some(residual)], row_count, Some([places, y]))?;
+        let operands = Operands { bias: Some(bias), row_count, placed: Some(placed), ..Default::default() };
+        self.record_with(schedule, x, weight, operands)?;
         Ok(())
+    }
+
+    /// The same with `addend` inside the activation: activation(x W + bias + addend) + residual.
+    ///
+    /// Errors: those of [`record`](Self::record).
+    pub(crate) fn record_masked(
+        &self,
+        schedule: &mut Schedule,
+        x: &Tensor,
+        weight: &Tensor,
+        [bias, residual]: [&Tensor; 2],
+        addend: Option<MaskedRows>,
+    ) -> Result<Tensor> {
+        let (bias, residual) = (Some(bias), Some(residual));
+        self.record_with(schedule, x, weight, Operands { bias, residual, addend, ..Default::default() })
     }
 
     fn record_with(
@@ -118,12 +174,12 @@ impl Linear {
         schedule: &mut Schedule,
         x: &Tensor,
         weight: &Tensor,
-        [bias, residual]: [Option<&Tensor>; 2],
-        row_count: Option<&Tensor>,
-        placed: Option<[&Tensor; 2]>,
+        operands: Operands,
     ) -> Result<Tensor> {
+        let Operands { bias, residual, row_count, placed, addend } = operands;
         let (rows, inputs, outputs) = self.check(x, weight, bias, residual)?;
         check_row_count("linear", row_count)?;
+        let addend_width = addend.map_or(Ok(0), |addend| addend.check(rows, outputs))?;
         let out_in = self.config.layout == WeightLayout::OutIn;
         let weight_row = if out_in { inputs } else { outputs };
         let output_f16 = self.config.output_f16;
@@ -145,6 +201,8 @@ impl Linear {
             .flag("RESIDUAL", residual.is_some())
             .flag("COUNTED", row_count.is_some())
             .flag("PLACED", placed.is_some())
+            .set("ADDEND_WIDTH", addend_width)
+            .set("ADDEND_COLUMN", addend.map_or(0, |addend| addend.column))
             .activation(self.config.activation);
         for (name, value) in &tiling.constants {
             constants = constants.set(name, value);
@@ -193,6 +251,9 @@ impl Linear {
         }
         if let Some([places, _]) = placed {
             recorder = recorder.bind("places", places)?;
+        }
+        if let Some(addend) = &addend {
+            recorder = recorder.bind("addend", addend.rows)?.bind("chosen", addend.mask)?;
         }
         recorder.dispatch(row_tiles * column_tiles, cost)?;
         Ok(y)
@@ -244,7 +305,13 @@ impl Linear {
         let out_in = self.config.layout == WeightLayout::OutIn;
         if kind.is_cpu() {
             let subgroup = kind == VariantKind::Cpu;
-            let (most_rows, most_columns, step) = if subgroup { (4, 32, 8) } else { (8, 16, 4) };
+            // On lavapipe 24 columns where 32 would compute more that nobody needs.
+            let narrow = outputs.next_multiple_of(24) < outputs.next_multiple_of(32);
+            let (most_rows, most_columns, step) = match (subgroup, narrow) {
+                (true, false) => (4, 32, 8),
+                (true, true) => (8, 24, 8),
+                (false, _) => (8, 16, 4),
+            };
             let columns = outputs.next_multiple_of(8).min(most_columns);
             // Fewer rows a lane where there are too few to give every lane its share.
             let lane_rows = rows.div_ceil(8).next_power_of_two().min(most_rows);

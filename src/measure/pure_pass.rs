@@ -76,38 +76,81 @@ pub fn atd_network(gpu: &Gpu, case: &PurePassCase, variant: Option<VariantKind>)
     Ok(Prepared { plan, variant: model.explain().kind, extra_bytes })
 }
 
-/// Category attention of one layer: sort, attention and projection, with a given mask.
+/// A layer of ATD-light from the projection of window attention to that of category attention, without the dictionary: what pure pixels
+/// get is added with the former, and counts where it is compared with [`atd_window_projection`].
 pub fn atd_category_attention(
     gpu: &Gpu,
     case: &PurePassCase,
     variant: Option<VariantKind>,
 ) -> Result<Prepared> {
-    let config = case.config(variant);
-    let sizes = AtdSizes { layers: vec![1], ..atd_light() };
-    let weights = random_weights(&config, &sizes);
-    let layer = AtdLayer::new(gpu, &config, &sizes, &weights, &layer_name(0, 0), false)?;
-    let pixels = case.side * case.side;
-    let random = |name: &str, width: usize| -> Result<Tensor> {
-        let values: Vec<f32> = noise_values(name, pixels * width, 0.5).collect();
-        Tensor::upload(gpu, name, &[pixels, width], &values)
-    };
-    let qkv = random("qkv", 3 * sizes.channels)?;
-    let sum = random("sum", sizes.channels)?;
+    let branch = Branch::new(gpu, case, variant)?;
+    let sizes = atd_light();
     let last = sizes.tokens - 1;
-    let category: Vec<u32> = noise_values("category", pixels, 0.5)
+    let category: Vec<u32> = noise_values("category", branch.pixels, 0.5)
         .map(|value| ((value + 0.5) * sizes.tokens as f32) as u32)
         .map(|category| category.min(last as u32))
         .collect();
-    let category = Tensor::upload(gpu, "category", &[pixels], &category)?;
-    let mask: Vec<u32> = (0..pixels).map(|pixel| case.is_pure(pixel) as u32).collect();
-    let mask = Tensor::upload(gpu, "mask", &[pixels], &mask)?;
+    let category = Tensor::upload(gpu, "category", &[branch.pixels], &category)?;
+    let mask: Vec<u32> = (0..branch.pixels).map(|pixel| case.is_pure(pixel) as u32).collect();
+    let mask = Tensor::upload(gpu, "mask", &[branch.pixels], &mask)?;
+    let mask = case.pure.map(|_| &mask);
     let mut schedule = Schedule::new(gpu);
-    let (sorted, out) =
-        layer.record_category_branch(&mut schedule, &qkv, &category, &sum, case.pure.map(|_| &mask))?;
-    drop(sorted);
-    let plan = schedule.compile()?;
-    let extra_bytes = plan.report().bytes - out.padded_bytes();
-    Ok(Prepared { plan, variant: layer.explain().kind, extra_bytes })
+    let sum = branch.record_window_sum(&mut schedule, mask)?;
+    drop(branch.layer.record_category_branch(&mut schedule, &branch.qkv, &category, &sum, mask)?);
+    branch.prepared(schedule, sum)
+}
+
+/// The first step of [`atd_category_attention`] alone, without Pure-Pass.
+pub fn atd_window_projection(
+    gpu: &Gpu,
+    case: &PurePassCase,
+    variant: Option<VariantKind>,
+) -> Result<Prepared> {
+    let branch = Branch::new(gpu, case, variant)?;
+    let mut schedule = Schedule::new(gpu);
+    let sum = branch.record_window_sum(&mut schedule, None)?;
+    branch.prepared(schedule, sum)
+}
+
+/// A layer with random inputs of its parts.
+struct Branch {
+    layer: AtdLayer,
+    pixels: usize,
+    qkv: Tensor,
+    attended: Tensor,
+    x: Tensor,
+}
+
+impl Branch {
+    fn new(gpu: &Gpu, case: &PurePassCase, variant: Option<VariantKind>) -> Result<Self> {
+        let config = case.config(variant);
+        let sizes = AtdSizes { layers: vec![1], ..atd_light() };
+        let weights = random_weights(&config, &sizes);
+        let layer = AtdLayer::new(gpu, &config, &sizes, &weights, &layer_name(0, 0), false)?;
+        let pixels = case.side * case.side;
+        let random = |name: &str, width: usize| -> Result<Tensor> {
+            let values: Vec<f32> = noise_values(name, pixels * width, 0.5).collect();
+            Tensor::upload(gpu, name, &[pixels, width], &values)
+        };
+        let channels = sizes.channels;
+        Ok(Self {
+            layer,
+            pixels,
+            qkv: random("qkv", 3 * channels)?,
+            attended: random("attended", channels)?,
+            x: random("x", channels)?,
+        })
+    }
+
+    fn record_window_sum(&self, schedule: &mut Schedule, mask: Option<&Tensor>) -> Result<Tensor> {
+        self.layer.record_window_sum(schedule, &self.attended, &self.x, &self.qkv, mask)
+    }
+
+    fn prepared(&self, schedule: Schedule, out: Tensor) -> Result<Prepared> {
+        let plan = schedule.compile()?;
+        let extra_bytes = plan.report().bytes - out.padded_bytes();
+        Ok(Prepared { plan, variant: self.layer.explain().kind, extra_bytes })
+    }
 }
 
 /// The mask of the case's picture alone.
@@ -166,8 +209,7 @@ impl AtdTimes {
                     refinement
                 }
                 "category attention" => category,
-                "count categories" | "category starts" | "place categories" | "place values"
-                | "rest rows" => category,
+                "count categories" | "category starts" | "place categories" | "place values" => category,
                 "norm" if part == category || part == projection => feed,
                 "norm" => qkv,
                 "linear" if part == window => window_projection,

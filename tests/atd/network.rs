@@ -3,7 +3,7 @@
 use crate::common::{Random, assert_close, doubles, gpu, read, upload, variants};
 use crate::{run, words};
 use gristmill::kernels::pure_pass::PurePassConfig;
-use gristmill::models::atd::{Atd, AtdConfig, AtdSizes, Compensation, NamedTensors, PurePass};
+use gristmill::models::atd::{Atd, AtdConfig, AtdLayer, AtdSizes, Compensation, NamedTensors, PurePass};
 use gristmill::twins::atd::AtdTwin;
 use gristmill::{Schedule, VariantKind};
 
@@ -113,6 +113,36 @@ fn plain_and_busy_pictures_work() {
                 let plain = AtdConfig { pure_pass: None, ..config.clone() };
                 assert_eq!(out, enlarge(&plain, &weights, kind, &picture, size).0, "{name} by {kind}");
             }
+        }
+    }
+}
+
+/// Rows that are no whole quads, and so few rows that they have a kernel of their own.
+#[test]
+fn rows_of_any_number_and_length_are_compensated() {
+    const PREFIX: &str = "blocks.0.layers.0.";
+    for (channels, window, size) in [(10, 4, [4, 4]), (12, 2, [2, 4])] {
+        let (config, sizes) = small();
+        let config = with_pure_pass(AtdConfig { window, ..config }, 6, Compensation::Value);
+        let sizes = AtdSizes { channels, layers: vec![1], ..sizes };
+        let weights = random_weights(&config, &sizes, 7);
+        let pixels = size[0] * size[1];
+        let mut random = Random::new(13);
+        let (x, dictionary) = (random.normal(pixels * channels, 1.0), random.normal(9 * channels, 1.0));
+        let mask: Vec<u32> = (0..pixels).map(|pixel| (pixel % 3 == 0) as u32).collect();
+        let hidden: Vec<bool> = mask.iter().map(|&pure| pure == 1).collect();
+        let twin = AtdTwin { config: &config, sizes: &sizes, weights: &weights };
+        let expected = twin.layer(PREFIX, &doubles(&x), &doubles(&dictionary), size, false, Some(&hidden));
+        for kind in variants() {
+            let config = AtdConfig { variant: Some(kind), ..config.clone() };
+            let layer = AtdLayer::new(gpu(), &config, &sizes, &weights, PREFIX, false).unwrap();
+            let mut schedule = Schedule::new(gpu());
+            let x = upload("x", &[pixels, channels], &x);
+            let dictionary = upload("dictionary", &[9, channels], &dictionary);
+            let mask = upload("mask", &[pixels], &mask);
+            let output = layer.record(&mut schedule, &x, &dictionary, size, Some(&mask)).unwrap();
+            run(schedule);
+            assert_close(&format!("{channels} channels by {kind}"), &read(&output.out), &expected.out, 2e-5);
         }
     }
 }

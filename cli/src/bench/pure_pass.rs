@@ -5,14 +5,17 @@ use crate::plot::{LineChart, Scale, Series};
 use crate::record::{BenchRecord, figures, text_table};
 use anyhow::{Context, Result, bail, ensure};
 use gristmill::Dtype;
-use gristmill::measure::{AtdTimes, PurePassCase, atd_category_attention, atd_network, pure_pass_mask};
+use gristmill::measure::{
+    AtdTimes, Measured, PurePassCase, atd_category_attention, atd_network, atd_window_projection,
+    pure_pass_mask,
+};
 use gristmill::models::atd::Compensation;
 use serde_json::{Value, json};
 
 pub const KEYS: &[&str] = &["size", "scale", "pure", "comp", "network"];
 
 /// Percent of the pixels that are pure.
-const PURE: [usize; 3] = [25, 50, 75];
+const PURE: [usize; 4] = [25, 50, 75, 100];
 
 /// Category attention of a layer without and with Pure-Pass, the mask, and the network without and with it, all in turns.
 pub fn pure_pass(bench: &Bench) -> Result<Vec<BenchRecord>> {
@@ -32,8 +35,8 @@ pub fn pure_pass(bench: &Bench) -> Result<Vec<BenchRecord>> {
         .collect();
 
     bench.say(format!("ATD-light, {side} x {side}: compiling"));
-    let mut labels = Vec::new();
-    let mut prepared = Vec::new();
+    let mut labels = vec![("atd window projection", plain)];
+    let mut prepared = vec![atd_window_projection(&bench.gpu, &plain, bench.variant)?];
     for case in &cases {
         prepared.push(atd_category_attention(&bench.gpu, case, bench.variant)?);
         labels.push(("atd category attention", *case));
@@ -47,7 +50,10 @@ pub fn pure_pass(bench: &Bench) -> Result<Vec<BenchRecord>> {
         }
     }
     bench.say(format!("ATD-light, {side} x {side}, {} runs in turns", prepared.len()));
-    let measured = bench.measure(&prepared)?;
+    let mut measured = bench.measure(&prepared)?;
+    // Category attention starts on top of the projection before it, which also adds what pure pixels get: what is more than that alone.
+    let (before, others) = measured.split_at_mut(1);
+    others[..cases.len()].iter_mut().for_each(|category| *category = difference(category, &before[0]));
     let mut records: Vec<BenchRecord> = Vec::new();
     for ((kernel, case), measured) in labels.into_iter().zip(&measured) {
         let keys = [
@@ -72,7 +78,7 @@ pub fn pure_pass(bench: &Bench) -> Result<Vec<BenchRecord>> {
     }
     if with_network {
         // The plain network's parts, beside their multiplications.
-        let plan = &prepared[cases.len() + 1].plan;
+        let plan = &prepared[cases.len() + 2].plan;
         let times = AtdTimes::new(&pollster::block_on(plan.profile())?);
         let plain =
             records.iter_mut().find(|record| record.kernel == "atd").context("the network was timed")?;
@@ -81,6 +87,14 @@ pub fn pure_pass(bench: &Bench) -> Result<Vec<BenchRecord>> {
         }
     }
     Ok(records)
+}
+
+fn difference(more: &Measured, less: &Measured) -> Measured {
+    let mut rest = more.clone();
+    rest.ms = (more.ms - less.ms).max(0.0);
+    rest.cost.flops -= less.cost.flops;
+    rest.cost.bytes -= less.cost.bytes;
+    rest
 }
 
 /// What each share of pure pixels saves, and what the mask costs.

@@ -5,7 +5,7 @@
 // neighbouring channels. The weight is [kernel_height, KERNEL_WIDTH, channels].
 // Compiled by RADV for navi21 without spills: 3 x 3 has 96 registers, 7 x 7 has 128 and 43 % multiply-adds in the loop.
 #import convolution/bindings
-#import linear/epilogue
+#import linear/epilogue in_place=0
 
 @compute @workgroup_size({WORKGROUP})
 fn main(

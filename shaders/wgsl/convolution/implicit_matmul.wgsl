@@ -9,7 +9,7 @@
 // 32 x 32 has 112 and 63 %.
 #import convolution/bindings
 #import convolution/geometry
-#import linear/epilogue
+#import linear/epilogue in_place=0
 
 const CHUNK = {1024/ROWS}u;
 const CHUNK_QUADS = {256/ROWS}u;

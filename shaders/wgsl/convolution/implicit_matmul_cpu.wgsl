@@ -10,7 +10,7 @@
 // Compiled by RADV for navi21 with 4 x 4 sums: 48 registers, no spill, 43 % multiply-adds in the loop.
 #import convolution/bindings
 #import convolution/geometry
-#import linear/epilogue
+#import linear/epilogue in_place=0
 
 const STEP = {STEP}u;    // inputs per round, unrolled: one weight row per lane with SUBGROUP
 

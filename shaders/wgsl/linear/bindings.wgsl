@@ -2,7 +2,9 @@
 //
 // Flags: X_F16, WEIGHT_F16, Y_F16 (packed halves, outputs % 2 == 0), X_ALIGNED (inputs % 4 == 0), WEIGHT_ALIGNED (the
 // weight's row length % 4 == 0), Y_ALIGNED (outputs % 4 == 0), WEIGHT_OUT_IN (the weight is [outputs, inputs]), BIAS,
-// RESIDUAL, ACTIVATION, COUNTED (the GPU knows how many rows there are; tiles past them end at once). Y_TYPE: u32 with Y_F16, else vec4f with Y_ALIGNED, else f32.
+// RESIDUAL, ACTIVATION, COUNTED (the GPU knows how many rows there are; tiles past them end at once), PLACED (rows are added to rows of
+// y), ADDEND_WIDTH (not 0: rows with a 1 in a mask get a part of another tensor's row on top, inside the activation). Y_TYPE: u32 with Y_F16, else
+// vec4f with Y_ALIGNED, else f32.
 #import shared/grid
 
 struct LinearParams {
@@ -27,7 +29,11 @@ struct LinearParams {
 @group(0) @binding(7) var<storage, read> row_count: array<u32>;          // [1]
 #endif
 #if PLACED
-@group(0) @binding(8) var<storage, read> places: array<u32>;             // [rows], the row of y and of the residual for each
+@group(0) @binding(8) var<storage, read> places: array<u32>;             // [rows], the row of y for each
+#endif
+#if ADDEND_WIDTH
+@group(0) @binding(9) var<storage, read> addend: array<{Y_TYPE}>;        // [rows, ADDEND_WIDTH]; outputs from ADDEND_COLUMN on
+@group(0) @binding(10) var<storage, read> chosen: array<u32>;            // [rows]
 #endif
 
 #import shared/load tensor=x f16={X_F16} aligned={X_ALIGNED}
@@ -79,7 +85,7 @@ fn is_past_rows(first_row: u32) -> bool {
 #endif
 }
 
-// The row of y and of the residual for a row of the product; one past all rows, which is not stored, for a row that does not count.
+// The row of y for a row of the product; one past all rows, which is not stored, for a row that does not count.
 fn target_row(row: u32) -> u32 {
 #if PLACED
     if (row >= params.rows || is_past_rows(row)) { return 0xffffffffu; }
@@ -87,4 +93,33 @@ fn target_row(row: u32) -> u32 {
 #else
     return row;
 #endif
+}
+
+#if ADDEND_WIDTH
+#import shared/load tensor=addend f16=0 aligned={Y_ALIGNED}
+
+// Clamped like rows of x: rows past the end are computed and never stored.
+fn is_chosen(row: u32) -> bool {
+    return chosen[min(row, params.rows - 1u)] != 0u;
+}
+
+// Four neighbouring outputs of the other tensor's row; past the last one anything.
+fn addend_at(row: u32, column: u32) -> vec4f {
+    let start = min(row, params.rows - 1u) * {ADDEND_WIDTH}u + {ADDEND_COLUMN}u;
+#if Y_ALIGNED
+    return load_addend(start + min(column, params.outputs - 4u), 4u);
+#else
+    return load_addend(start + min(column, params.outputs), params.outputs - min(column, params.outputs));
+#endif
+}
+#endif
+
+// A sum of a row of the product, with what the mask adds to it.
+fn with_addend(row: u32, column: u32, sum: vec4f) -> vec4f {
+#if ADDEND_WIDTH
+    if (is_chosen(row)) {
+        return sum + addend_at(row, column);
+    }
+#endif
+    return sum;
 }

@@ -1,11 +1,14 @@
 // What follows the product: bias, activation (linear/activation), residual, and the store. Needs the bindings `y`, `bias`, `residual`
-// and params.rows and .outputs, as in linear/bindings.
+// and params.rows and .outputs, as in linear/bindings. Argument: in_place = 1 adds to what y holds.
 #import linear/activation
 #if BIAS
 #import shared/load tensor=bias f16=0 aligned=0
 #endif
 #if RESIDUAL
 #import shared/load tensor=residual f16=0 aligned=0
+#endif
+#if in_place
+#import shared/load tensor=y f16=0 aligned={Y_ALIGNED}
 #endif
 
 // Stores four neighbouring outputs of a row, where they exist. `column` is a multiple of 4, so a pair of halves has one writer.
@@ -22,6 +25,9 @@ fn store(row: u32, column: u32, sum: vec4f) {
     value = activate(value);
 #if RESIDUAL
     value += load_residual(element, count);
+#endif
+#if in_place
+    value += load_y(element, count);
 #endif
 #if Y_F16
     y[element / 2u] = pack2x16float(value.xy);

@@ -5,7 +5,7 @@
 // are no multiple of four 63 %); TILE 32 has 80 registers and 63 %, so it is for products with few tiles.
 // Workgroup memory: 8 KiB at either tile; x and weight pass through it in chunks of 1024 / TILE inputs.
 #import linear/bindings
-#import linear/epilogue
+#import linear/epilogue in_place={PLACED}
 
 const QUADS = {TILE/4}u;          // of rows, and of columns, in a tile
 const CHUNK = {1024/TILE}u;       // inputs staged at once: each invocation brings one 4 x 4 block of x and one of weight
@@ -97,7 +97,11 @@ fn main(
 #for q in 0..TILE/32
 #for r in 0..4
 #for c in 0..TILE/32
-    store(target_row(first_row + row * 4u + {q*32+r}u), first_column + column * 4u + {c*32}u, sum{q*4+r}_{c});
+    {
+        let row = first_row + row * 4u + {q*32+r}u;
+        let column = first_column + column * 4u + {c*32}u;
+        store(target_row(row), column, with_addend(row, column, sum{q*4+r}_{c}));
+    }
 #endfor
 #endfor
 #endfor

@@ -8,7 +8,7 @@
 // (COLUMN_QUADS 1 only) a quarter of it and one barrier instead of log2(WORKGROUP).
 // Compiled by RADV for navi21: 32 registers with one row, 64 with eight, no spill.
 #import linear/bindings
-#import linear/epilogue
+#import linear/epilogue in_place={PLACED}
 
 const LANES = {WORKGROUP/COLUMN_QUADS}u;
 
@@ -85,7 +85,7 @@ fn main(
         for (var s = 1u; s < subgroups; s++) {
             sum += partial[local * {WORKGROUP/4}u + s];
         }
-        store(target_row(local), column, sum);
+        store(target_row(local), column, with_addend(local, column, sum));
     }
 #else
 #for r in 0..ROWS
@@ -102,7 +102,7 @@ fn main(
     }
     if (lane == 0u) {
 #for r in 0..ROWS
-        store(target_row({r}u), column, sum{r});
+        store(target_row({r}u), column, with_addend({r}u, column, sum{r}));
 #endfor
     }
 #endif

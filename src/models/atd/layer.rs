@@ -1,6 +1,6 @@
 //! One layer: window, dictionary and category attention side by side, then the feed-forward part.
 
-use super::rows::{record_place_values, record_rest};
+use super::rows::record_place_values;
 use super::{AtdConfig, AtdSizes, Compensation, EPSILON, upload_kernel};
 use crate::error::Result;
 use crate::gpu::Gpu;
@@ -9,13 +9,13 @@ use crate::kernels::convolution::{Convolution, ConvolutionConfig, ConvolutionKin
 use crate::kernels::grouped_attention::{
     CategoryAttention, CategoryAttentionConfig, RelativeBias, WindowAttention, WindowAttentionConfig,
 };
-use crate::kernels::linear::{Linear, LinearConfig};
+use crate::kernels::linear::{Linear, LinearConfig, MaskedRows};
 use crate::kernels::linear_types::{Activation, WeightLayout};
 use crate::kernels::norm::{Norm, NormConfig};
 use crate::kernels::token_dictionary::{DictionaryWeights, RefinementWeights, TokenDictionary};
 use crate::models::named_tensors::{NamedTensors, upload_part};
 use crate::schedule::Schedule;
-use crate::tensor::{Dtype, Tensor};
+use crate::tensor::Tensor;
 use crate::variant::Variant;
 
 /// One layer of ATD (arXiv 2401.08209, figure 3), with its weights.
@@ -63,11 +63,9 @@ pub struct AtdLayerOutput {
     pub sorted: SortedCategories,
     /// Queries, keys and values `[pixels, 3 · channels]`.
     pub qkv: Tensor,
-    /// x and window attention.
+    /// x, window attention, and the values of pure pixels where they are their compensation.
     pub after_window: Tensor,
-    /// `after_window` and dictionary attention.
-    pub after_dictionary: Tensor,
-    /// `after_dictionary` and category attention.
+    /// `after_window`, dictionary and category attention.
     pub after_category: Tensor,
 }
 
@@ -176,7 +174,7 @@ impl AtdLayer {
         [height, width]: [usize; 2],
         mask: Option<&Tensor>,
     ) -> Result<AtdLayerOutput> {
-        let LayerWeights { norms, window_out, feed_in, feed_out, depthwise, .. } = &self.weights;
+        let LayerWeights { norms, feed_in, feed_out, depthwise, .. } = &self.weights;
         let linear = &self.linear;
         let [_, channels] = crate::kernels::dims(super::NAME, "x", x, "[height · width, channels]")?;
 
@@ -186,8 +184,7 @@ impl AtdLayer {
         let picture = qkv.reshape(&[height, width, 3 * channels])?;
         let attended = self.window.record(schedule, &picture, &self.weights.bias)?;
         drop(picture);
-        let after_window =
-            linear.record(schedule, &attended, &window_out[0], Some(&window_out[1]), Some(x))?;
+        let after_window = self.record_window_sum(schedule, &attended, x, &qkv, mask)?;
         drop(attended);
         let crossed = self.dictionary.record(
             schedule,
@@ -197,8 +194,9 @@ impl AtdLayer {
             Some(&after_window),
         )?;
         drop(z);
-        let (sorted, after_category) =
-            self.record_category_branch(schedule, &qkv, &crossed.category, &crossed.out, mask)?;
+        // Category attention adds to it in place.
+        let after_category = crossed.out;
+        let sorted = self.record_category_branch(schedule, &qkv, &crossed.category, &after_category, mask)?;
 
         let normed = self.norm.record(schedule, &after_category, &norms[1][0], Some(&norms[1][1]))?;
         let hidden = self.linear_gelu.record(schedule, &normed, &feed_in[0], Some(&feed_in[1]), None)?;
@@ -225,7 +223,6 @@ impl AtdLayer {
             sorted,
             qkv,
             after_window,
-            after_dictionary: crossed.out,
             after_category,
         })
     }
@@ -235,7 +232,27 @@ impl AtdLayer {
         self.category.explain()
     }
 
-    /// Records category attention of `category` `[pixels]` u32, sort and projection included, on top of `sum`.
+    /// Records the projection of window attention on top of `x`, both `[pixels, channels]`, and of the values in `qkv` `[pixels, 3 ·
+    /// channels]` for the pixels that `mask` hides, if those are their compensation: in this pass over all rows it takes one read more.
+    pub(crate) fn record_window_sum(
+        &self,
+        schedule: &mut Schedule,
+        attended: &Tensor,
+        x: &Tensor,
+        qkv: &Tensor,
+        mask: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let [weight, bias] = &self.weights.window_out;
+        let column = 2 * qkv.shape()[1] / 3;
+        let values = mask.filter(|_| self.compensation == Compensation::Value).map(|mask| MaskedRows {
+            rows: qkv,
+            column,
+            mask,
+        });
+        self.linear.record_masked(schedule, attended, weight, [bias, x], values)
+    }
+
+    /// Records category attention of `category` `[pixels]` u32, sort and projection included, on top of `sum`, in place.
     pub(crate) fn record_category_branch(
         &self,
         schedule: &mut Schedule,
@@ -243,14 +260,14 @@ impl AtdLayer {
         category: &Tensor,
         sum: &Tensor,
         mask: Option<&Tensor>,
-    ) -> Result<(SortedCategories, Tensor)> {
+    ) -> Result<SortedCategories> {
         let sorted = self.sort.record(schedule, category, mask)?;
-        let out = self.record_category(schedule, qkv, &sorted, sum, mask.is_some())?;
-        Ok((sorted, out))
+        self.record_category(schedule, qkv, &sorted, sum, mask.is_some())?;
+        Ok(sorted)
     }
 
-    /// Records category attention of the pixels that `sorted` lists, and its projection, on top of `sum` `[pixels, channels]`; where it is
-    /// `masked`, the others get the layer's compensation. qkv `[pixels, 3 · channels]`.
+    /// Records category attention of the pixels that `sorted` lists, and its projection, on top of `sum` `[pixels, channels]`, in place.
+    /// Where it is `masked`, the others get their projected value, if the layer compensates by that. qkv `[pixels, 3 · channels]`.
     ///
     /// Errors: `Shape`, `Limit`, `Schedule` for a tensor of another [`Gpu`].
     pub fn record_category(
@@ -260,26 +277,14 @@ impl AtdLayer {
         sorted: &SortedCategories,
         sum: &Tensor,
         masked: bool,
-    ) -> Result<Tensor> {
+    ) -> Result<()> {
         let rows = self.category.record(schedule, qkv, sorted, self.weights.category_scale)?;
-        let [weight, bias] = &self.weights.category_out;
-        let out = schedule.tensor("sum of branches", sum.shape(), Dtype::F32)?;
-        let project = |schedule: &mut Schedule, row_count| {
-            let placed = [&sorted.order, &out];
-            self.linear.record_placed(schedule, &rows, weight, [bias, sum], row_count, placed)
-        };
-        match (masked, self.compensation) {
-            (false, _) => project(schedule, None)?,
-            (true, Compensation::ProjectedValue) => {
-                record_place_values(schedule, sorted, qkv, &rows)?;
-                project(schedule, None)?;
-            }
-            (true, rest) => {
-                project(schedule, Some(&sorted.active_count))?;
-                let values = rest == Compensation::Value;
-                record_rest(schedule, sorted, [sum, qkv, &out], values, self.explain().kind)?;
-            }
+        let all_rows = !masked || self.compensation == Compensation::ProjectedValue;
+        if masked && all_rows {
+            record_place_values(schedule, sorted, qkv, &rows)?;
         }
-        Ok(out)
+        let row_count = (!all_rows).then_some(&sorted.active_count);
+        let [weight, bias] = &self.weights.category_out;
+        self.linear.record_placed(schedule, &rows, weight, bias, row_count, [&sorted.order, sum])
     }
 }

@@ -6,7 +6,6 @@ use crate::kernels::category_sort::SortedCategories;
 use crate::kernels::{Constants, ELEMENTWISE, dims, load_type};
 use crate::schedule::{Cost, Schedule};
 use crate::tensor::{Dtype, Tensor};
-use crate::variant::VariantKind;
 
 #[derive(encase::ShaderType)]
 struct PadParams {
@@ -53,7 +52,6 @@ pub(super) fn record_pad(
 #[derive(encase::ShaderType)]
 struct RowParams {
     pixels: u32,
-    step: u32,
 }
 
 /// Records: the values in `qkv` `[pixels, 3 · channels]` of the pixels that the list leaves out, into their places in `rows` `[pixels,
@@ -64,60 +62,23 @@ pub(super) fn record_place_values(
     qkv: &Tensor,
     rows: &Tensor,
 ) -> Result<()> {
-    let ((constants, _), params, groups) = row_kernel(rows)?;
+    let [pixels, channels] = dims(NAME, "rows", rows, "[pixels, channels]")?;
+    let units = if channels.is_multiple_of(4) { channels / 4 } else { channels };
+    let constants = elementwise().set("ROW_TYPE", load_type(Dtype::F32, channels)).set("UNITS", units);
     schedule
         .kernel("place values", "atd/place_values", &constants.pairs())?
-        .params(&params)
+        .params(&RowParams { pixels: pixels as u32 })
         .bind("order", &sorted.order)?
         .bind("active_count", &sorted.active_count)?
         .bind("qkv", qkv)?
         .bind("rows", rows)?
         .may_end_early()
-        .dispatch(groups, Cost { flops: 0.0, bytes: 2.0 * rows.bytes() as f64 })
-}
-
-/// Records rows of `out` `[pixels, channels]`: those of `sum` for the pixels that the list leaves out, with `values` plus their values in
-/// `qkv`.
-pub(super) fn record_rest(
-    schedule: &mut Schedule,
-    sorted: &SortedCategories,
-    [sum, qkv, out]: [&Tensor; 3],
-    values: bool,
-    kind: VariantKind,
-) -> Result<()> {
-    let (constants, params, groups) = row_kernel(sum)?;
-    let (constants, params, groups) = if kind.is_cpu() {
-        let groups = sum.shape()[0].div_ceil(8 * 8);
-        let params = RowParams { step: 8 * groups as u32, ..params };
-        (constants.0.set("EACH", constants.1).set("WORKGROUP", 8), params, groups)
-    } else {
-        (constants.0.set("EACH", 1), params, groups)
-    };
-    let constants = constants.flag("VALUES", values);
-    let mut recorder = schedule
-        .kernel("rest rows", "atd/rest_rows", &constants.pairs())?
-        .params(&params)
-        .bind("order", &sorted.order)?
-        .bind("active_count", &sorted.active_count)?
-        .bind("sum", sum)?
-        .bind("out", out)?;
-    if values {
-        recorder = recorder.bind("qkv", qkv)?;
-    }
-    recorder
-        .may_end_early()
-        .dispatch(groups, Cost { flops: out.elements() as f64, bytes: 3.0 * out.bytes() as f64 })
+        .dispatch(
+            (pixels * units).div_ceil(ELEMENTWISE),
+            Cost { flops: 0.0, bytes: 2.0 * rows.bytes() as f64 },
+        )
 }
 
 fn elementwise() -> Constants {
     Constants::new().set("WORKGROUP", ELEMENTWISE)
-}
-
-/// Constants, units of a row, parameters and workgroups of a kernel over the units of rows `[pixels, channels]`.
-fn row_kernel(rows: &Tensor) -> Result<((Constants, usize), RowParams, usize)> {
-    let [pixels, channels] = dims(NAME, "rows", rows, "[pixels, channels]")?;
-    let units = if channels.is_multiple_of(4) { channels / 4 } else { channels };
-    let constants = elementwise().set("ROW_TYPE", load_type(Dtype::F32, channels)).set("UNITS", units);
-    let params = RowParams { pixels: pixels as u32, step: pixels as u32 };
-    Ok(((constants, units), params, (pixels * units).div_ceil(ELEMENTWISE)))
 }
