@@ -151,6 +151,10 @@ pub async fn measure(gpu: &Gpu, prepared: &[Prepared], samples: usize) -> Result
 pub async fn peaks(gpu: &Gpu) -> Result<Peaks> {
     let is_cpu = gpu.variant(None)?.kind.is_cpu();
     let (workgroup, groups) = if is_cpu { (8, 512) } else { (64, 8192) };
+    // Past every cache, within WebGPU's default limits; less where a device has smaller ones.
+    let limits = gpu.limits();
+    let most = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size).min(64 << 20) as usize;
+    let groups = groups.min(most / (4 * workgroup)).max(1);
     let mut iterations = 64;
     let gflops = loop {
         let flops = 256.0 * (iterations * workgroup * groups) as f64;
@@ -168,8 +172,8 @@ pub async fn peaks(gpu: &Gpu) -> Result<Peaks> {
         iterations *= 4;
     };
 
-    // Past every cache, within WebGPU's default limits. The best of three shapes: drivers differ in what they like.
-    let bytes: usize = 64 << 20;
+    // The best of three shapes: drivers differ in what they like.
+    let bytes = most / 16 * 16;
     let source = Tensor::zeros(gpu, "copy source", &[bytes / 4], Dtype::F32)?;
     let (per_invocation, vectors) = (4, bytes / 16);
     let mut ms = f64::INFINITY;

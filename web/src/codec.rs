@@ -3,8 +3,8 @@
 use crate::convert::{Object, Rgba, Watch, object};
 use crate::error::{Failure, unusable};
 use crate::session::Session;
-use gristmill::codec::{Codebook, Encoded, Encoder, EncoderConfig, decode, read_gvq, write_gvq};
-use gristmill::kernels::lowrank_vq::{LowRankVq, Preset};
+use gristmill::codec::{Codebook, Encoded, Encoder, EncoderConfig, read_gvq, write_gvq};
+use gristmill::kernels::lowrank_vq::{LowRankVq, Preset, unpack_pixels};
 use gristmill::models::picture::Picture;
 use gristmill::{Error, Gpu, Plan, Schedule, Tensor, measure, wgpu};
 use js_sys::{Array, Function, Uint8Array};
@@ -59,16 +59,20 @@ impl Session {
         let (gpu, watch) = (self.gpu(), Watch::new(watch));
         watch.check(0.0)?;
         let (encoded, codebook) = read(&file, &codebooks)?;
-        let bytes = decode(&gpu, &encoded, &codebook, None).await?;
-        watch.check(0.5)?;
-        let film = Film::new(&gpu, &encoded, &codebook)?;
-        let milliseconds = measure::time(&gpu, &[&film.plan], 3).await?[0];
         let config = &encoded.config;
+        let (words, table) = upload(&gpu, &encoded, &codebook)?;
+        let decoder = LowRankVq::new(&gpu, config.clone())?;
+        let mut schedule = Schedule::new(&gpu);
+        let image = decoder.record_u8(&mut schedule, &table, &words)?;
+        let plan = schedule.compile()?;
+        plan.run(|at| watch.share(0.5 * at.fraction)).await?;
+        let bytes = unpack_pixels(&image.read::<u32>(&gpu).await?, config.width, config.channels);
+        let milliseconds = measure::time(&gpu, &[&plan], 3).await?[0];
         let picture = Rgba::opaque(config.height, config.width, config.channels, &bytes);
         let answer = object()
             .set("picture", picture.into_js())
             .set("bitsPerPixel", encoded.rate(&codebook)?.bits_per_pixel)
-            .set("variant", film.variant)
+            .set("variant", decoder.explain().kind.name())
             .set("milliseconds", milliseconds);
         Ok(answer.into())
     }
@@ -122,17 +126,27 @@ fn read(file: &Uint8Array, codebooks: &Array) -> Result<(Encoded, Codebook), Fai
     Ok(read_gvq(&file.to_vec(), &known)?)
 }
 
+/// Words and codebook on the GPU. Fails for words that don't fit, and for a picture without pixels.
+fn upload(gpu: &Gpu, encoded: &Encoded, codebook: &Codebook) -> Result<(Tensor, Tensor), Failure> {
+    let config = &encoded.config;
+    config.check_words(codebook.codewords(), &encoded.words)?;
+    if config.height * config.width == 0 {
+        let found = format!("a picture of {} x {} pixels", config.width, config.height);
+        return Err(unusable("file", found, "at least one"));
+    }
+    Ok((Tensor::upload(gpu, "words", &[encoded.words.len()], &encoded.words)?, codebook.upload(gpu)?))
+}
+
 /// A picture's code on the GPU and its decoder into a texture.
 struct Film {
     plan: Plan,
     texture: wgpu::Texture,
-    variant: &'static str,
 }
 
 impl Film {
     fn new(gpu: &Gpu, encoded: &Encoded, codebook: &Codebook) -> Result<Self, Failure> {
         let config = encoded.config.clone();
-        config.check_words(codebook.codewords(), &encoded.words)?;
+        let (words, codebook) = upload(gpu, encoded, codebook)?;
         let most = gpu.limits().max_texture_dimension_2d;
         let side = config.height.max(config.width);
         if side > most as usize {
@@ -155,13 +169,11 @@ impl Film {
             usage: wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_SRC,
             view_formats: &[],
         });
-        let words = Tensor::upload(gpu, "words", &[encoded.words.len()], &encoded.words)?;
-        let codebook = codebook.upload(gpu)?;
         let decoder = LowRankVq::new(gpu, config)?;
         let mut schedule = Schedule::new(gpu);
         let view = texture.create_view(&Default::default());
         decoder.record_texture(&mut schedule, &codebook, &words, &view)?;
-        Ok(Self { plan: schedule.compile()?, texture, variant: decoder.explain().kind.name() })
+        Ok(Self { plan: schedule.compile()?, texture })
     }
 
     /// Decodes one frame and copies it into the canvas.

@@ -89,7 +89,8 @@ fn compile(toolchain: &setup::Wasm, package: Package, directory: &Path) -> Resul
     process::run(
         process::command("node")
             .arg(process::root().join("web/node_modules/binaryen/bin/wasm-opt"))
-            .arg("-Oz")
+            // Functions of one module side by side compress better.
+            .args(["--reorder-functions-by-name", "-Oz", "--strip-debug"])
             .args(WASM_FEATURES.map(|feature| format!("--enable-{feature}")))
             .arg(&wasm)
             .arg("-o")
@@ -173,7 +174,7 @@ pub fn bindgen(wasm: &Path, directory: &Path) -> Result<()> {
         .web(true)?
         .typescript(true)
         .omit_default_module_path(false)
-        .remove_name_section(true)
+        .remove_name_section(false)
         .remove_producers_section(true)
         .generate(directory)
 }

@@ -25,6 +25,8 @@ export interface PickerOptions {
   readonly samples: readonly Sample[];
   /** The most pixels that the page takes. */
   readonly limit: number;
+  /** Larger pictures within the limit are shrunk to so many pixels as they are read (the limit). */
+  readonly room?: number;
   /** The fewest pixels of a side (8). */
   readonly least?: number;
   readonly pick: (picked: Picked) => void;
@@ -45,10 +47,17 @@ const ANIMATED = /acTL|ANIM|NETSCAPE2\.0/;
 
 /** A picker for `parent`; the whole page takes drops and pastes. Choosing something new makes an earlier choice void. */
 export function picturePicker(parent: HTMLElement, options: PickerOptions): PicturePicker {
-  const { page, samples, limit, least = 8, others } = options;
+  const { page, samples, limit, room = limit, least = 8, others } = options;
   // What the visitor should know of the picture that is used.
   const note = element("p", { id: "picture-note", class: "quiet", role: "status" });
   let choices = 0;
+
+  /** The picture with at most `room` pixels; one over the limit only where it may be shrunk, else its size alone. */
+  async function read(file: Blob, shrink: boolean) {
+    const found = await readPicture(file, room, shrink);
+    const within = found.width * found.height <= limit;
+    return found.picture.width === 0 && within ? readPicture(file, room, true) : found;
+  }
 
   async function take(name: string, open: () => Promise<Blob> | Blob, shrink = false): Promise<void> {
     const choice = ++choices;
@@ -57,12 +66,12 @@ export function picturePicker(parent: HTMLElement, options: PickerOptions): Pict
     try {
       const file = await open();
       const animated = ANIMATED.test(new TextDecoder("latin1").decode(await file.slice(0, 1 << 18).arrayBuffer()));
-      const { picture, width, height } = await readPicture(file, limit, shrink).catch(() => {
+      const { picture, width, height } = await read(file, shrink).catch(() => {
         throw new Error(`${name}: this browser can't read it as a picture; PNG, JPEG, WebP, AVIF and GIF files are`);
       });
       if (choice !== choices) return;
       if (picture.width === 0) {
-        const factor = Math.sqrt(limit / (width * height));
+        const factor = Math.sqrt(room / (width * height));
         const smaller = `${Math.floor(width * factor)} × ${Math.floor(height * factor)}`;
         const found = `${name} has ${width} × ${height} = ${megapixels(width * height)} megapixels; this page takes up to ${megapixels(limit)}`;
         page.showError(`${found}. Shrink it, for example to ${smaller}.`, {

@@ -130,8 +130,8 @@ function parametersOf({ height, width, patch, bits, rank, iterations, codewords 
   };
 }
 
-/** The same in JavaScript: every sample is a sum of products of two codewords' elements. */
-function decodeInJavaScript({ height, width, patch, bits, rank, iterations, codebook, words }) {
+/** The same in JavaScript: every sample is a sum of products of two codewords' elements. A row of patches at a time: the page stays quick. */
+async function decodeInJavaScript({ height, width, patch, bits, rank, iterations, codebook, words }) {
   const values = Float32Array.from(codebook, half);
   const index = (n) => {
     let value = 0;
@@ -141,6 +141,7 @@ function decodeInJavaScript({ height, width, patch, bits, rank, iterations, code
   const image = new Float32Array(height * width * 3);
   const columns = Math.ceil(width / patch);
   for (let top = 0; top < height; top += patch) {
+    await new Promise((resolve) => setTimeout(resolve));
     for (let left = 0; left < width; left += patch) {
       const first = ((top / patch) * columns + left / patch) * iterations * 3 * 2 * rank;
       for (let product = 0; product < iterations * 3 * rank; product++) {
@@ -213,7 +214,7 @@ async function run() {
   if (error) throw new Error(error.message);
   draw(code, decoded);
 
-  const expected = decodeInJavaScript(code);
+  const expected = await decodeInJavaScript(code);
   const difference = decoded.reduce((worst, value, n) => Math.max(worst, Math.abs(value - expected[n])), 0);
   show("size", decoded.length, `${code.width} × ${code.height}`);
   show("workgroups", workgroups, String(workgroups));

@@ -15,10 +15,11 @@ import { filmSection } from "./film.js";
 import { prepared } from "./prepare.js";
 import "./styles.css";
 
-/** Pixels of a picture that is taken. */
+/** Pixels of a picture that is taken, and to how many it is shrunk at least. */
 const LIMIT = 4096 * 4096;
-/** What the longer side may be made to have; the last stands for the picture's own. */
-const SIDES = [64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, Infinity];
+const ROOM = 2048 * 2048;
+/** What the longer side may be made to have; smaller pictures keep their own. */
+const SIDES = [64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048];
 /** Encoding's share of a run; the rest is decoding. */
 const ENCODING = 0.9;
 
@@ -55,8 +56,7 @@ let waiting: File | undefined;
 
 function sideText(side: number): string {
   const own = picked && Math.max(picked.picture.width, picked.picture.height);
-  if (side !== Infinity && !(own && side >= own)) return `${side} pixels`;
-  return own ? `its own, ${own} pixels` : "its own";
+  return own !== undefined && own <= side ? `its own, ${own} pixels` : `${side} pixels`;
 }
 
 async function encode(): Promise<void> {
@@ -73,7 +73,9 @@ async function encode(): Promise<void> {
     const encoded = await gristmill.encode(original, codebook, { ...options, ...settings, progress });
     const rest = (share: number) => options.progress(ENCODING + (1 - ENCODING) * share);
     const decoded = await gristmill.decode(encoded.file, [codebook], { ...options, progress: rest });
-    const [quality, jpeg] = await Promise.all([psnr(original, decoded.picture), jpegQuality(original, encoded.file.length)]);
+    // One after the other: each copies the picture on this thread.
+    const quality = await psnr(original, decoded.picture);
+    const jpeg = await jpegQuality(original, encoded.file.length);
     options.signal.throwIfAborted();
     await showDecoded(name, encoded.file, [codebook], decoded, original);
     numbers.set("psnr", quality, decibels(quality));
@@ -119,8 +121,11 @@ async function showDecoded(name: string, file: Uint8Array, codebooks: readonly U
   numbers.set("decode-time", milliseconds, duration(milliseconds));
 }
 
-/** What was shown is no longer what is picked. */
-function forget(): void {
+/** Takes a picture, or none; what was shown goes. Without a picture there is nothing to set. */
+function pick(choice: Picked | undefined): void {
+  picked = choice;
+  for (const control of [preset, longest, sweeps, inline]) control.enable(choice !== undefined);
+  longest.set(longest.value);
   shown = undefined;
   waiting = undefined;
   save.disabled = true;
@@ -136,9 +141,8 @@ function take(file: File): void {
 }
 
 async function open(file: File, codebook?: File): Promise<void> {
-  picked = undefined;
-  forget();
-  longest.set(longest.value);
+  pick(undefined);
+  compare.root.hidden = alone.hidden = true;
   waiting = file;
   await page.run(`Decoding ${file.name}`, async (gristmill, options) => {
     const bytes = new Uint8Array(await file.arrayBuffer());
@@ -180,12 +184,11 @@ const picker = picturePicker(byId("picker"), {
     { name: "coffee", address: coffee, description: "A cup of coffee" },
   ],
   limit: LIMIT,
+  room: ROOM,
   least: 1,
   others: { endings: [".gvq", ".safetensors"], hint: ".gvq files are decoded", take },
   pick: (choice) => {
-    picked = choice;
-    forget();
-    longest.set(longest.value);
+    pick(choice);
     void encode();
   },
 });
