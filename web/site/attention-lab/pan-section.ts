@@ -31,6 +31,8 @@ interface Found {
 export function panSection(page: Page): void {
   let picked: Picked | undefined;
   let found: Found | undefined;
+  /** Whether the page itself picked the photo that is being read. */
+  let unasked = false;
 
   const frames = choice({
     id: "frames",
@@ -69,14 +71,18 @@ export function panSection(page: Page): void {
     least: LEAST_SIDE,
     pick: (next) => {
       picked = next;
-      void search();
+      const giveWay = unasked && page.busy;
+      unasked = false;
+      if (!giveWay) void search();
     },
   });
-  // The search starts when the visitor comes to it.
+  // The search starts when the visitor comes to it, unless something else that was asked for runs.
   const watch = new IntersectionObserver((entries) => {
-    if (!entries.some((entry) => entry.isIntersecting)) return;
+    if (!entries.some((entry) => entry.isIntersecting) || page.busy) return;
     watch.disconnect();
-    if (page.report && !picked) void picker.sample("chelsea");
+    if (!page.report || picked) return;
+    unasked = true;
+    void picker.sample("chelsea");
   });
   watch.observe(byId("pan-controls"));
 

@@ -76,6 +76,11 @@ export class Page {
     return this.report?.adapter.type === "Cpu";
   }
 
+  /** Whether a run goes on. */
+  get busy(): boolean {
+    return this.#run !== undefined;
+  }
+
   set state(state: State) {
     document.body.dataset.state = state;
   }
