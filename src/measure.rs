@@ -20,7 +20,7 @@ pub use pure_pass::{
 };
 pub use suite::{SuiteCase, suite, suite_kernels};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::kernels::Constants;
 use crate::kernels::attention::{Attention, AttentionConfig, AttentionInputs};
@@ -30,6 +30,7 @@ use crate::schedule::{Cost, Plan, Schedule, no_progress};
 use crate::tensor::{Dtype, Tensor};
 use crate::variant::VariantKind;
 use half::f16;
+use std::ops::ControlFlow;
 use web_time::Instant;
 
 /// What an adapter reaches in microkernels; everything else is measured against it.
@@ -105,6 +106,23 @@ const SAMPLE_SECONDS: f64 = 0.03;
 /// the machine does falls on all of them alike. Long plans run sliced as [`Plan::run`] does; short ones are repeated
 /// within one submit.
 pub async fn time(gpu: &Gpu, plans: &[&Plan], samples: usize) -> Result<Vec<f64>> {
+    time_watched(gpu, plans, samples, |_| ControlFlow::Continue(())).await
+}
+
+/// The same; `progress` is told the share of the samples that are taken, 0 to 1, and may stop it between two: `Cancelled`.
+pub async fn time_watched(
+    gpu: &Gpu,
+    plans: &[&Plan],
+    samples: usize,
+    mut progress: impl FnMut(f64) -> ControlFlow<()>,
+) -> Result<Vec<f64>> {
+    let samples = samples.max(1);
+    // A warm-up and a first look count as one sample.
+    let (mut taken, all) = (0, plans.len() * (1 + samples));
+    let mut step = || {
+        taken += 1;
+        if progress(taken as f64 / all as f64).is_break() { Err(Error::Cancelled) } else { Ok(()) }
+    };
     let mut repeats = Vec::with_capacity(plans.len());
     for plan in plans {
         plan.run(no_progress).await?;
@@ -112,9 +130,10 @@ pub async fn time(gpu: &Gpu, plans: &[&Plan], samples: usize) -> Result<Vec<f64>
         plan.run(no_progress).await?;
         let once = start.elapsed().as_secs_f64();
         repeats.push((SAMPLE_SECONDS / once).ceil().clamp(1.0, 256.0) as usize);
+        step()?;
     }
     let mut times = vec![Vec::with_capacity(samples); plans.len()];
-    for _ in 0..samples.max(1) {
+    for _ in 0..samples {
         for ((plan, &repeats), times) in plans.iter().zip(&repeats).zip(&mut times) {
             let start = Instant::now();
             if repeats == 1 {
@@ -128,6 +147,7 @@ pub async fn time(gpu: &Gpu, plans: &[&Plan], samples: usize) -> Result<Vec<f64>
                 gpu.wait().await?;
             }
             times.push(start.elapsed().as_secs_f64() * 1e3 / repeats as f64);
+            step()?;
         }
     }
     let median = |mut times: Vec<f64>| {

@@ -6,7 +6,6 @@ use crate::session::Session;
 use gristmill::measure::{self, SuiteCase};
 use js_sys::{Array, Function};
 use serde_json::json;
-use std::ops::ControlFlow;
 use wasm_bindgen::prelude::*;
 
 /// Share of the whole that measuring the adapter's peaks takes.
@@ -25,25 +24,27 @@ impl Session {
         };
         watch.check(0.0)?;
         let peaks = measure::peaks(&gpu).await?;
+        let part = (1.0 - PEAKS) / kernels.len() as f64;
         let mut records = Vec::new();
-        for (done, kernel) in kernels.iter().enumerate() {
-            watch.check(PEAKS + (1.0 - PEAKS) * done as f64 / kernels.len() as f64)?;
-            let SuiteCase { kernel, shape, prepared, done: part } = measure::suite(&gpu, kernel)?;
-            let measured = measure::measure(&gpu, &[prepared], samples).await?.remove(0);
-            let part = part.unwrap_or(1.0);
-            let rate = |work: f64| work * part / measured.ms * 1e-6;
-            let (gflops, gbps) = (rate(measured.cost.flops), rate(measured.cost.bytes));
+        for (number, kernel) in kernels.iter().enumerate() {
+            let before = PEAKS + part * number as f64;
+            watch.check(before)?;
+            let SuiteCase { kernel, shape, prepared, done } = measure::suite(&gpu, kernel)?;
+            let progress = |share: f64| watch.share(before + part * share);
+            let ms = measure::time_watched(&gpu, &[&prepared.plan], samples, progress).await?[0];
+            let cost = prepared.plan.cost();
+            let rate = |work: f64| work * done.unwrap_or(1.0) / ms * 1e-6;
+            let (gflops, gbps) = (rate(cost.flops), rate(cost.bytes));
             let record = json!({
                 "kernel": kernel,
                 "shape": shape,
-                "variant": measured.variant.name(),
-                "milliseconds": measured.ms,
+                "variant": prepared.variant.name(),
+                "milliseconds": ms,
                 "gflops": gflops,
                 "gbps": gbps,
                 "share": (gflops / peaks.gflops).max(gbps / peaks.gbps),
             });
-            let share = PEAKS + (1.0 - PEAKS) * (done + 1) as f64 / kernels.len() as f64;
-            if let ControlFlow::Break(()) = watch.tell(share, record.to_string().into()) {
+            if watch.tell(before + part, record.to_string().into()).is_break() {
                 return Err(gristmill::Error::Cancelled.into());
             }
             records.push(record);

@@ -7,7 +7,6 @@ use gristmill::measure::{self, AttentionCase};
 use gristmill::models::frame_search::{FRAME_TOKENS, FrameSearch, FrameSearchConfig, FrameTokens};
 use gristmill::{Dtype, Plan};
 use js_sys::{Array, Float32Array, Function, Uint32Array};
-use std::ops::ControlFlow;
 use wasm_bindgen::prelude::*;
 
 #[wasm_bindgen]
@@ -50,7 +49,7 @@ impl Session {
         Ok(answer.into())
     }
 
-    /// Times dense attention of each of `shapes`. Options: `samples`.
+    /// Times dense attention of `shapes` in turns. Options: `samples`.
     #[wasm_bindgen(js_name = timeAttention)]
     pub async fn time_attention(
         &self,
@@ -60,36 +59,39 @@ impl Session {
     ) -> Result<Array, Failure> {
         let (gpu, watch, options) = (self.gpu(), Watch::new(watch), Object::from(options));
         let samples = options.count("samples", 5, 1..=1000)?;
+        watch.check(0.0)?;
+        let mut prepared = Vec::new();
+        for shape in shapes.iter() {
+            prepared.push(measure::attention(&gpu, attention_case(&Object::from(shape))?, None)?);
+        }
+        let plans: Vec<_> = prepared.iter().map(|one| &one.plan).collect();
+        let times = measure::time_watched(&gpu, &plans, samples, |share| watch.share(share)).await?;
         let answers = Array::new();
-        for (done, shape) in shapes.iter().enumerate() {
-            watch.check(done as f64 / f64::from(shapes.length()))?;
-            let shape = Object::from(shape);
-            let count = |name: &str| -> Result<usize, Failure> {
-                match shape.get(name) {
-                    None => Err(unusable(name, "missing", "a whole number")),
-                    Some(_) => shape.count(name, 0, 1..=1 << 20),
-                }
-            };
-            let tokens = count("tokens")?;
-            let case = AttentionCase {
-                batch: 1,
-                query_tokens: tokens,
-                tokens,
-                query_heads: count("queryHeads")?,
-                kv_heads: count("kvHeads")?,
-                head_dim: count("headDim")?,
-                causal: shape.flag("causal", false),
-                dtype: Dtype::F32,
-            };
-            let prepared = measure::attention(&gpu, case, None)?;
-            let measured = measure::measure(&gpu, &[prepared], samples).await?.remove(0);
+        for (one, milliseconds) in prepared.iter().zip(times) {
             let answer = object()
-                .set("milliseconds", measured.ms)
-                .set("gflops", measured.cost.flops / measured.ms * 1e-6)
-                .set("variant", measured.variant.name());
+                .set("milliseconds", milliseconds)
+                .set("gflops", one.plan.cost().flops / milliseconds * 1e-6)
+                .set("variant", one.variant.name());
             answers.push(&answer.into());
         }
-        let _: ControlFlow<()> = watch.share(1.0);
         Ok(answers)
     }
+}
+
+fn attention_case(shape: &Object) -> Result<AttentionCase, Failure> {
+    let count = |name: &str| match shape.get(name) {
+        None => Err(unusable(name, "missing", "a whole number")),
+        Some(_) => shape.count(name, 0, 1..=1 << 20),
+    };
+    let tokens = count("tokens")?;
+    Ok(AttentionCase {
+        batch: 1,
+        query_tokens: tokens,
+        tokens,
+        query_heads: count("queryHeads")?,
+        kv_heads: count("kvHeads")?,
+        head_dim: count("headDim")?,
+        causal: shape.flag("causal", false),
+        dtype: Dtype::F32,
+    })
 }

@@ -46,9 +46,8 @@ impl Session {
         let result = model.segment(&gpu, &picture.colors(), |at| watch.share(part * at.fraction)).await?;
         let mut milliseconds = start.elapsed().as_secs_f64() * 1e3;
         if samples > 0 {
-            watch.check(part)?;
-            milliseconds = measure::time(&gpu, &[model.plan()], samples).await?[0];
-            watch.check(1.0)?;
+            let progress = |share: f64| watch.share(part + (1.0 - part) * share);
+            milliseconds = measure::time_watched(&gpu, &[model.plan()], samples, progress).await?[0];
         }
         let clusters = result.clusters.map(|ids| JsValue::from(Uint32Array::from(&ids[..])));
         let answer = report(&model)

@@ -64,7 +64,8 @@ export function decodeTensors(file: Uint8Array): { tensors: Record<string, Tenso
     if (array === undefined || end - first !== size * array.BYTES_PER_ELEMENT || start + end > file.length) {
       throw new InputError(`not a whole safetensors file: tensor \`${name}\` (${dtype}) does not fit its ${end - first} bytes`, "Input");
     }
-    tensors[name] = { shape, data: new array(file.slice(start + first, start + end).buffer) };
+    // A copy, since a typed array must be aligned; not by `slice`, which copies nothing of Node's Buffer.
+    tensors[name] = { shape, data: new array(Uint8Array.from(file.subarray(start + first, start + end)).buffer) };
   }
   return { tensors, metadata };
 }

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { decodeTensors } from "../../package/dist/tensors.js";
+import { after, number, onAPhone, slide, state } from "../visitor.mjs";
 
 const photo = fileURLToPath(new URL("../../../cli/assets/chelsea.png", import.meta.url));
 const TIMEOUT = 300_000;
@@ -29,15 +30,10 @@ export async function test({ page, address, screenshot, native }) {
   await sameAsTheTool(page, native);
   await deviceLoss(page);
 
-  await page.setViewportSize({ width: 360, height: 740 });
-  assert.ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= 360, "no horizontal scroll at 360 pixels");
-  await screenshot("attention-lab-phone");
-  await page.setViewportSize({ width: 1280, height: 900 });
+  await onAPhone(page, () => screenshot("attention-lab-phone"));
   await smallAdapter(page, address, screenshot);
 }
 
-const state = (page) => page.evaluate(() => document.body.dataset.state);
-const number = async (page, id) => Number(await page.getAttribute(`#${id}`, "data-value"));
 
 const tensorsOf = async (path) => decodeTensors(new Uint8Array(await readFile(path)));
 
@@ -45,14 +41,6 @@ const tensorsOf = async (path) => decodeTensors(new Uint8Array(await readFile(pa
 async function boxOf(page, selector) {
   await page.locator(selector).scrollIntoViewIfNeeded();
   return page.locator(selector).boundingBox();
-}
-
-/** Does something that starts a run, and waits for its end. */
-async function after(page, action, expected = "ready") {
-  const runs = await page.evaluate(() => Number(document.body.dataset.runs ?? 0));
-  await action();
-  await page.waitForFunction((runs) => Number(document.body.dataset.runs ?? 0) > runs && document.body.dataset.state !== "running", runs);
-  assert.equal(await state(page), expected, await page.textContent("#error"));
 }
 
 /** Does something that changes the predictions, and waits until the figures contain the last change. */
@@ -64,14 +52,6 @@ async function predicted(page, action) {
     return Number(dataset.asked) > asked && dataset.shown === dataset.asked && document.body.dataset.state === "ready";
   }, asked);
 }
-
-/** Sets a slider to a place of its range, as a drag does. */
-const slide = (page, id, place) =>
-  page.$eval(`#${id}`, (input, place) => {
-    input.value = place;
-    input.dispatchEvent(new Event("input", { bubbles: true }));
-    input.dispatchEvent(new Event("change", { bubbles: true }));
-  }, String(place));
 
 const errorsShown = async (page) => {
   const shown = {};

@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { after, number, onAPhone, state } from "../visitor.mjs";
 
 const TIMEOUT = 400_000;
 
@@ -17,16 +18,11 @@ export async function test({ page, address, screenshot, native }) {
   await screenshot("bench");
   await cancelling(page);
   await lossOfTheDevice(page);
-  await page.setViewportSize({ width: 360, height: 740 });
-  assert.ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= 360, "no horizontal scroll at 360 pixels");
-  await screenshot("bench-phone");
-  await page.setViewportSize({ width: 1280, height: 900 });
+  await onAPhone(page, () => screenshot("bench-phone"));
   await otherBuild(page, address);
   await smallAdapter(page, address, screenshot);
 }
 
-const state = (page) => page.evaluate(() => document.body.dataset.state);
-const number = async (page, id) => Number(await page.getAttribute(`#${id}`, "data-value"));
 const rows = (page) => page.$$eval("#rows tr", (rows) => rows.map((row) => ({
   kernel: row.dataset.kernel,
   shape: row.cells[1].textContent,
@@ -37,14 +33,6 @@ async function open(page, address) {
   await page.goto(address);
   await page.waitForFunction(() => document.getElementById("start") && ["ready", "error"].includes(document.body.dataset.state));
   assert.equal(await state(page), "ready", await page.textContent("#error"));
-}
-
-/** Does something that starts a run, and waits for its end. */
-async function after(page, action, expected = "ready") {
-  const runs = await page.evaluate(() => Number(document.body.dataset.runs));
-  await action();
-  await page.waitForFunction((runs) => Number(document.body.dataset.runs) > runs && document.body.dataset.state !== "running", runs);
-  assert.equal(await state(page), expected, await page.textContent("#error"));
 }
 
 async function choose(page, ...kernels) {

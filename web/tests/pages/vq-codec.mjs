@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { canvas, detail, made, pixels } from "../pictures.mjs";
+import { after, number, onAPhone, slide, state } from "../visitor.mjs";
 
 const chelsea = fileURLToPath(new URL("../../../cli/assets/chelsea.png", import.meta.url));
 const TIMEOUT = 240_000;
@@ -37,34 +38,12 @@ export async function test({ page, address, screenshot, native }) {
     await opacity(page);
     await cancelling(page);
     await lossOfTheDevice(page);
-    await page.setViewportSize({ width: 360, height: 740 });
-    assert.ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= 360, "no horizontal scroll at 360 pixels");
-    await screenshot("vq-codec-phone");
-    await page.setViewportSize({ width: 1280, height: 900 });
+    await onAPhone(page, () => screenshot("vq-codec-phone"));
     await smallAdapter(page, address);
   } finally {
     await rm(folder, { recursive: true });
   }
 }
-
-const state = (page) => page.evaluate(() => document.body.dataset.state);
-const number = async (page, id) => Number(await page.getAttribute(`#${id}`, "data-value"));
-
-/** Does something that starts a run, and waits for its end. */
-async function after(page, action, expected = "ready") {
-  const runs = await page.evaluate(() => Number(document.body.dataset.runs));
-  await action();
-  await page.waitForFunction((runs) => Number(document.body.dataset.runs) > runs && document.body.dataset.state !== "running", runs);
-  assert.equal(await state(page), expected, await page.textContent("#error"));
-}
-
-/** Sets a range input as a drag does. */
-const slide = (page, id, value) =>
-  page.$eval(`#${id}`, (input, value) => {
-    input.value = value;
-    input.dispatchEvent(new Event("input", { bubbles: true }));
-    input.dispatchEvent(new Event("change", { bubbles: true }));
-  }, String(value));
 
 async function downloaded(page) {
   const [download] = await Promise.all([page.waitForEvent("download"), page.click("#download")]);
