@@ -38,6 +38,10 @@ impl Gpu {
         self.poll()?;
         let mapped =
             receiver.recv_async().await.map_err(|_| Error::DeviceLost("readback was dropped".into()))?;
+        if mapped.is_err() {
+            // A browser may say that the device is gone only after it has refused the mapping.
+            self.wait().await?;
+        }
         self.check_lost()?;
         mapped.map_err(|error| Error::Validation(format!("readback: {error}")))?;
         let view =
