@@ -29,6 +29,11 @@ export async function serve(folders, port = 0) {
       const path = normalize("/" + decodeURIComponent(new URL(request.url, "http://localhost").pathname));
       const prefix = prefixes.find((prefix) => path.startsWith(prefix));
       const name = path.slice(prefix.length);
+      if (name !== "" && !name.endsWith("/") && !extname(name)) {
+        response.writeHead(301, { location: `${path}/` }); // a folder; its page's addresses are relative to it
+        response.end();
+        return;
+      }
       const file = join(folders[prefix], name === "" || name.endsWith("/") ? `${name}index.html` : name);
       const body = await readFile(file);
       response.writeHead(200, { "content-type": TYPES[extname(file)] ?? "application/octet-stream", "cache-control": "no-store" });

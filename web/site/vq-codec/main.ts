@@ -23,6 +23,11 @@ const SIDES = [64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048];
 /** Encoding's share of a run; the rest is decoding. */
 const ENCODING = 0.9;
 
+let picked: Picked | undefined;
+/** The file that is shown, and one that waits for its codebook. */
+let shown: { name: string; file: Uint8Array } | undefined;
+let waiting: File | undefined;
+
 const compare = compareSlider(["Original", "Decoded"]);
 const alone = element("canvas", { id: "decoded", role: "img", "aria-label": "Decoded picture", hidden: true });
 const numbers = figures({
@@ -48,11 +53,6 @@ byId("compare").append(compare.root, alone);
 byId("figures").append(numbers.root);
 byId("controls").append(preset.root, longest.root, sweeps.root, inline.root, save);
 byId("controls").addEventListener("submit", (event) => event.preventDefault());
-
-let picked: Picked | undefined;
-/** The file that is shown, and one that waits for its codebook. */
-let shown: { name: string; file: Uint8Array } | undefined;
-let waiting: File | undefined;
 
 function sideText(side: number): string {
   const own = picked && Math.max(picked.picture.width, picked.picture.height);
