@@ -2,6 +2,8 @@
 // nothing broken behind.
 
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
+import { createServer } from "vite";
 
 /** A task of ours on the page's thread may not last longer (milliseconds). */
 const LONGEST_TASK = 100;
@@ -95,6 +97,21 @@ export const manners = {
       assert.match(text, /Chrome/, folder);
     }
     await screenshot("no-webgpu");
+  },
+
+  /** From Vite's development server, where every module is a file of its own: each page starts. */
+  async "unbundled"({ page }) {
+    const configFile = fileURLToPath(new URL("../site/vite.config.ts", import.meta.url));
+    const server = await createServer({ configFile, logLevel: "error", server: { host: "127.0.0.1", port: 0 } });
+    try {
+      await server.listen();
+      for (const folder of ["", ...PAGES]) {
+        await page.goto(`${server.resolvedUrls.local[0]}${folder}`);
+        await page.waitForFunction(() => document.body.dataset.state !== "loading", null, { timeout: TIMEOUT });
+      }
+    } finally {
+      await server.close();
+    }
   },
 
   /** A page that is closed in the middle of a run leaves the next one whole. */
