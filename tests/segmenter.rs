@@ -3,7 +3,7 @@
 mod common;
 
 use common::{gpu, variants};
-use gristmill::models::segmenter::{Segmentation, Segmenter, SegmenterOptions};
+use gristmill::models::segmenter::{Segmentation, Segmenter, SegmenterOptions, SegmenterSizes};
 use gristmill::{Dtype, Error, no_progress};
 use pollster::block_on;
 use safetensors::SafeTensors;
@@ -22,6 +22,17 @@ fn scene(index: usize) -> (Vec<f32>, Vec<u8>) {
 
 fn segmenter(merge: bool, options: SegmenterOptions) -> Segmenter {
     Segmenter::new(gpu(), WEIGHTS, &SegmenterOptions { merge, ..options }).unwrap()
+}
+
+/// What a file is made for is known before anything is compiled.
+#[test]
+fn sizes_are_read_without_the_model() {
+    let sizes = SegmenterSizes::read(WEIGHTS).unwrap();
+    let model = segmenter(true, SegmenterOptions::default());
+    assert_eq!((sizes.side, sizes.tokens), (model.side(), model.tokens()));
+    assert_eq!(sizes.classes, model.classes());
+    let error = SegmenterSizes::read(&WEIGHTS[..1000]).unwrap_err();
+    assert!(error.to_string().contains("not a whole safetensors file"), "{error}");
 }
 
 /// Pixels of each class that were found, that are there, and both.

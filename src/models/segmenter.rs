@@ -88,6 +88,25 @@ pub struct Segmentation {
     pub rows: usize,
 }
 
+/// What a file of weights is made for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmenterSizes {
+    /// Pixels of a side of its pictures.
+    pub side: usize,
+    /// Tokens of a side.
+    pub tokens: usize,
+    /// Names of the classes.
+    pub classes: Vec<String>,
+}
+
+impl SegmenterSizes {
+    /// From the metadata alone: no weight is read. Errors: `Input` for a broken file or one without a usable `config`, `Config`.
+    pub fn read(weights: &[u8]) -> Result<Self> {
+        let config = FileConfig::read(weights)?;
+        Ok(Self { side: config.image, tokens: config.image / config.patch, classes: config.classes })
+    }
+}
+
 impl Segmenter {
     /// Reads a file of weights and compiles the model.
     ///

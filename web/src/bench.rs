@@ -1,6 +1,5 @@
 //! Every kernel on the visitor's adapter.
 
-use crate::convert::{Object, Watch};
 use crate::error::Failure;
 use crate::session::Session;
 use gristmill::measure::{self, SuiteCase};
@@ -16,13 +15,12 @@ impl Session {
     /// JSON: the adapter's peaks and a record for each kernel, which is told to `watch` as it is measured. Options: `kernels`,
     /// `samples`.
     pub async fn bench(&self, options: JsValue, watch: Function) -> Result<String, Failure> {
-        let (gpu, watch, options) = (self.gpu(), Watch::new(watch), Object::from(options));
+        let (gpu, options, watch) = self.begin(options, watch)?;
         let samples = options.count("samples", 5, 1..=1000)?;
         let kernels: Vec<String> = match options.get("kernels") {
             Some(names) => Array::from(&names).iter().filter_map(|name| name.as_string()).collect(),
             None => bench_cases(),
         };
-        watch.check(0.0)?;
         let peaks = measure::peaks(&gpu).await?;
         let part = (1.0 - PEAKS) / kernels.len() as f64;
         let mut records = Vec::new();

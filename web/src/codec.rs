@@ -1,6 +1,6 @@
 //! The low-rank codec: pictures to `.gvq` files and back, and a film into a canvas.
 
-use crate::convert::{Object, Rgba, Watch, object};
+use crate::convert::{Rgba, Watch, object};
 use crate::error::{Failure, unusable};
 use crate::session::Session;
 use gristmill::codec::{Codebook, Encoded, Encoder, EncoderConfig, read_gvq, write_gvq};
@@ -22,8 +22,7 @@ impl Session {
         options: JsValue,
         watch: Function,
     ) -> Result<JsValue, Failure> {
-        let (gpu, watch, options) = (self.gpu(), Watch::new(watch), Object::from(options));
-        watch.check(0.0)?;
+        let (gpu, options, watch) = self.begin(options, watch)?;
         let picture = Rgba::new(picture)?;
         let name = options.get("preset").and_then(|name| name.as_string()).unwrap_or_default();
         let preset = Preset::ALL.into_iter().find(|preset| preset.name == name);
@@ -86,8 +85,7 @@ impl Session {
         options: JsValue,
         watch: Function,
     ) -> Result<JsValue, Failure> {
-        let (gpu, watch, options) = (self.gpu(), Watch::new(watch), Object::from(options));
-        watch.check(0.0)?;
+        let (gpu, options, watch) = self.begin(options, watch)?;
         let seconds = options.get("seconds").map_or(Some(2.0), |seconds| seconds.as_f64());
         let seconds = seconds.filter(|seconds| *seconds > 0.0 && *seconds <= 600.0);
         let seconds =

@@ -1,6 +1,6 @@
 //! Attention to look at: frames that look for each other, and time against heads.
 
-use crate::convert::{Object, Watch, object};
+use crate::convert::{Object, object};
 use crate::error::{Failure, unusable};
 use crate::session::Session;
 use gristmill::measure::{self, AttentionCase};
@@ -19,8 +19,7 @@ impl Session {
         options: JsValue,
         watch: Function,
     ) -> Result<JsValue, Failure> {
-        let (gpu, watch, options) = (self.gpu(), Watch::new(watch), Object::from(options));
-        watch.check(0.0)?;
+        let (gpu, options, watch) = self.begin(options, watch)?;
         let default = FrameSearchConfig::default();
         let config = FrameSearchConfig { top_n: options.count("topN", default.top_n, 1..=4096)?, ..default };
         let tokens = FrameTokens::new(&pixels.to_vec())?;
@@ -57,9 +56,8 @@ impl Session {
         options: JsValue,
         watch: Function,
     ) -> Result<Array, Failure> {
-        let (gpu, watch, options) = (self.gpu(), Watch::new(watch), Object::from(options));
+        let (gpu, options, watch) = self.begin(options, watch)?;
         let samples = options.count("samples", 5, 1..=1000)?;
-        watch.check(0.0)?;
         let mut prepared = Vec::new();
         for shape in shapes.iter() {
             prepared.push(measure::attention(&gpu, attention_case(&Object::from(shape))?, None)?);

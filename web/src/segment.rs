@@ -1,10 +1,10 @@
 //! Segmentation by a transformer that merges tokens.
 
-use crate::convert::{Object, Rgba, Watch, object};
+use crate::convert::{Object, Rgba, object};
 use crate::error::{Failure, unusable};
 use crate::session::Session;
 use gristmill::measure;
-use gristmill::models::segmenter::{Segmenter, SegmenterOptions};
+use gristmill::models::segmenter::{Segmenter, SegmenterOptions, SegmenterSizes};
 use js_sys::{Array, Function, Uint8Array, Uint32Array};
 use wasm_bindgen::prelude::*;
 use web_time::Instant;
@@ -13,8 +13,8 @@ use web_time::Instant;
 impl Session {
     /// What the weights are made for: `side`, `tokens`, `classes`.
     pub fn segmenter(&self, weights: Uint8Array) -> Result<JsValue, Failure> {
-        let model = Segmenter::new(&self.gpu(), &weights.to_vec(), &SegmenterOptions::default())?;
-        Ok(report(&model).into())
+        let SegmenterSizes { side, tokens, classes } = SegmenterSizes::read(&weights.to_vec())?;
+        Ok(report(side, tokens, &classes).into())
     }
 
     /// The class of every pixel of a picture of the weights' size. Options: `merge`, `samples`.
@@ -25,8 +25,7 @@ impl Session {
         options: JsValue,
         watch: Function,
     ) -> Result<JsValue, Failure> {
-        let (gpu, watch, options) = (self.gpu(), Watch::new(watch), Object::from(options));
-        watch.check(0.0)?;
+        let (gpu, options, watch) = self.begin(options, watch)?;
         let picture = Rgba::new(picture)?;
         let merge = options.flag("merge", true);
         let samples = options.count("samples", 3, 0..=1000)?;
@@ -50,7 +49,7 @@ impl Session {
             milliseconds = measure::time_watched(&gpu, &[model.plan()], samples, progress).await?[0];
         }
         let clusters = result.clusters.map(|ids| JsValue::from(Uint32Array::from(&ids[..])));
-        let answer = report(&model)
+        let answer = report(side, model.tokens(), model.classes())
             .set("labels", Uint8Array::from(&result.classes[..]))
             .set("clusters", clusters.unwrap_or(JsValue::UNDEFINED))
             .set("rows", result.rows as f64)
@@ -61,7 +60,7 @@ impl Session {
     }
 }
 
-fn report(model: &Segmenter) -> Object {
-    let classes: Array = model.classes().iter().map(|name| JsValue::from(name.as_str())).collect();
-    object().set("side", model.side() as f64).set("tokens", model.tokens() as f64).set("classes", classes)
+fn report(side: usize, tokens: usize, classes: &[String]) -> Object {
+    let classes: Array = classes.iter().map(|name| JsValue::from(name.as_str())).collect();
+    object().set("side", side as f64).set("tokens", tokens as f64).set("classes", classes)
 }

@@ -127,6 +127,13 @@ impl Session {
 }
 
 impl Session {
+    /// What every call starts with. Fails where it was stopped before.
+    pub(crate) fn begin(&self, options: JsValue, watch: Function) -> Result<(Gpu, Object, Watch), Failure> {
+        let watch = Watch::new(watch);
+        watch.check(0.0)?;
+        Ok((self.gpu(), Object::from(options), watch))
+    }
+
     /// The device of now.
     pub(crate) fn gpu(&self) -> Gpu {
         self.gpu.borrow().clone()

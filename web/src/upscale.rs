@@ -1,6 +1,6 @@
 //! Super-resolution of a picture.
 
-use crate::convert::{Object, Rgba, Watch, object};
+use crate::convert::{Object, Rgba, object};
 use crate::error::Failure;
 use crate::session::Session;
 use gristmill::kernels::pure_pass::PurePassConfig;
@@ -21,8 +21,7 @@ impl Session {
         options: JsValue,
         watch: Function,
     ) -> Result<JsValue, Failure> {
-        let (gpu, watch, options) = (self.gpu(), Watch::new(watch), Object::from(options));
-        watch.check(0.0)?;
+        let (gpu, options, watch) = self.begin(options, watch)?;
         let picture = Rgba::new(picture)?;
         let (mut config, weights) = atd_file(&weights.to_vec())?;
         if let Some(wanted) = options.get("purePass") {

@@ -1,11 +1,10 @@
 // Part 2: the frames of a pan look for each other by Native Sparse Attention.
 
-import cat from "../../../cli/assets/chelsea.png?url";
-import coffee from "../../../cli/assets/coffee.png?url";
 import type { FrameSelection, Picture } from "gristmill";
 import { button, choice, duration, figures, percent, slider } from "../common/controls.js";
 import { byId, element } from "../common/dom.js";
 import type { Page } from "../common/page.js";
+import { chelsea, coffee, PHOTOS } from "../common/photos.js";
 import { type Picked, picturePicker } from "../common/picture-picker.js";
 import { fetchBytes, pause, readPicture, resized } from "../common/pictures.js";
 import { askingFrame } from "./asking-frame.js";
@@ -63,10 +62,7 @@ export function panSection(page: Page): void {
 
   const picker = picturePicker(byId("pan-picker"), {
     page,
-    samples: [
-      { name: "chelsea", address: cat, description: "Photo of a cat" },
-      { name: "coffee", address: coffee, description: "Photo of a cup of coffee" },
-    ],
+    samples: PHOTOS,
     limit: LIMIT,
     least: LEAST_SIDE,
     pick: (next) => {
@@ -90,7 +86,7 @@ export function panSection(page: Page): void {
     if (!picked) return picker.sample("chelsea");
     const { name, picture } = picked;
     const result = await page.run(`Panning over ${name} and searching`, async (gristmill, { signal, progress }): Promise<Found> => {
-      const insert = await readPicture(new Blob([new Uint8Array(await fetchBytes(name === "coffee" ? cat : coffee, signal))]), LIMIT, true);
+      const insert = await readPicture(new Blob([new Uint8Array(await fetchBytes(name === "coffee" ? chelsea : coffee, signal))]), LIMIT, true);
       const film = await pan(await reduced(picture), insert.picture, Number(frames.value), pause);
       signal.throwIfAborted();
       drawFilm(byId<HTMLCanvasElement>("film"), film);

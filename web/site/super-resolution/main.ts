@@ -2,12 +2,11 @@
 
 import type { Picture, Upscaled } from "gristmill";
 import weightsAddress from "../../../cli/assets/atd-x2.safetensors?url";
-import chelsea from "../../../cli/assets/chelsea.png?url";
-import coffee from "../../../cli/assets/coffee.png?url";
 import { compareSlider } from "../common/compare-slider.js";
 import { button, duration, figures, percent, sides, slider, toggle } from "../common/controls.js";
 import { byId, debounced } from "../common/dom.js";
 import { Page } from "../common/page.js";
+import { PHOTOS } from "../common/photos.js";
 import { type Picked, picturePicker } from "../common/picture-picker.js";
 import { download, fetchBytes, pngOf, psnrOfBrightness, resized, tinted } from "../common/pictures.js";
 import { inTilesThatFit, middle, startFrom } from "./steps.js";
@@ -116,10 +115,7 @@ part.set(page.software);
 allow();
 const picker = picturePicker(byId("picker"), {
   page,
-  samples: [
-    { name: "chelsea", address: chelsea, description: "Chelsea, a cat" },
-    { name: "coffee", address: coffee, description: "A cup of coffee" },
-  ],
+  samples: PHOTOS,
   limit: LIMIT,
   least: SCALE,
   pick: (choice) => {

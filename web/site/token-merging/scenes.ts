@@ -6,8 +6,7 @@ import scene04 from "../../../cli/assets/scenes/scene-04.png?url";
 import scene07 from "../../../cli/assets/scenes/scene-07.png?url";
 import scene10 from "../../../cli/assets/scenes/scene-10.png?url";
 import scene12 from "../../../cli/assets/scenes/scene-12.png?url";
-import cat from "../../../cli/assets/chelsea.png?url";
-import coffee from "../../../cli/assets/coffee.png?url";
+import { PHOTOS } from "../common/photos.js";
 import type { Sample } from "../common/picture-picker.js";
 
 const scene = (name: string, address: string): Sample => ({ name: `scene-${name}`, address, description: `Drawn scene ${name}` });
@@ -19,6 +18,5 @@ export const SAMPLES: readonly Sample[] = [
   scene("07", scene07),
   scene("10", scene10),
   scene("12", scene12),
-  { name: "chelsea", address: cat, description: "Photo of a cat" },
-  { name: "coffee", address: coffee, description: "Photo of a cup of coffee" },
+  ...PHOTOS,
 ];

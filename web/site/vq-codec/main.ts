@@ -2,12 +2,11 @@
 
 import type { Decoded, Picture, PresetName } from "gristmill";
 import { GristmillError } from "gristmill";
-import chelsea from "../../../cli/assets/chelsea.png?url";
-import coffee from "../../../cli/assets/coffee.png?url";
 import { compareSlider } from "../common/compare-slider.js";
 import { button, duration, figures, radios, slider, toggle } from "../common/controls.js";
 import { byId, debounced, element } from "../common/dom.js";
 import { Page } from "../common/page.js";
+import { PHOTOS } from "../common/photos.js";
 import { type Picked, picturePicker } from "../common/picture-picker.js";
 import { download, draw, jpegWithin, psnr, readPicture } from "../common/pictures.js";
 import { allCodebooks, codebookOf, PRESETS } from "./codebooks.js";
@@ -179,10 +178,7 @@ const film = filmSection(page);
 if (page.software) longest.set(256);
 const picker = picturePicker(byId("picker"), {
   page,
-  samples: [
-    { name: "chelsea", address: chelsea, description: "Chelsea, a cat" },
-    { name: "coffee", address: coffee, description: "A cup of coffee" },
-  ],
+  samples: PHOTOS,
   limit: LIMIT,
   room: ROOM,
   least: 1,
